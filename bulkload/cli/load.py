@@ -1,0 +1,209 @@
+"""``bulkload load``: the main job."""
+
+import asyncio
+import logging
+import os
+import shlex
+import signal
+import sys
+from contextlib import suppress
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from rich.console import Console
+
+from bulkload.cli.loop import new_event_loop
+from bulkload.cli.options import CONNECTION_STRING, Duration, config_flag, flag, hub_name, real_hub
+from bulkload.client import API_VERSION
+from bulkload.emulator import EmbeddedHub
+from bulkload.load import Loader, Settings
+from bulkload.load.settings import GRACE, WORKERS
+from bulkload.report import Summary, describe, display
+from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
+
+EMULATED_HUB = "devices"
+
+
+@click.command(short_help="Bring installations into a hub.")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@flag("--hub", envvar=None, help="The hub's name, where the connection string has no EntityPath.  [env: BULKLOAD_HUB]")
+@flag("--connection-string-file", type=click.Path(path_type=Path), help="A file that holds the connection string.")
+@click.option("--emulator", is_flag=True, help="Load into an empty emulated hub that lives for this run only.")
+@flag("--ledger", type=click.Path(path_type=Path), help="Where settlements are kept.  [default: SOURCE.ledger]")
+@flag("--format", type=click.Choice(["auto", "ndjson"]), default="auto", help="What the sources hold.")
+@flag("--workers", type=int, default=WORKERS, help="Requests in flight at the most.")
+@flag("--rate", type=float, help="Requests per second at the most, retries counted.  [default: no cap]")
+@flag("--max-attempts", type=int, default=MAX_ATTEMPTS, help="Attempts for a record, throttled ones not counted.")
+@flag("--record-timeout", type=Duration(), default=f"{RECORD_TIMEOUT / 60:.0f}m", help="Time for a record.")
+@flag("--max-errors", metavar="N|N%", help="Stop when more records than this failed in this session.")
+@flag("--max-duration", type=Duration(), help="Stop softly after this time.")
+@flag("--grace", type=Duration(), default=f"{GRACE:.0f}s", help="After a stop, time for requests already sent.")
+@flag("--wait-lock", type=Duration(), default="0s", help="Wait this long for a ledger that another run holds.")
+@flag("--limit", type=int, help="Take this many records, then stop as by a signal.")
+@flag("--min-records", type=int, default=0, help="Send nothing where the source has fewer records.")
+@flag(
+    "--when-changed",
+    type=click.Choice(["refuse", "restart"]),
+    default="refuse",
+    help="With a ledger of another version of the source: refuse, or put it aside and begin a new one.",
+)
+@flag("--transport", type=click.Choice(["auto", "aiohttp"]), default="auto", help="What carries the requests.")
+@flag("--api-version", default=API_VERSION, help="The service's api-version.")
+@flag("--ca-file", type=click.Path(path_type=Path), help="Trust the certificate authorities of this PEM file, too.")
+@flag(
+    "--progress",
+    type=click.Choice(["auto", "bar", "plain", "none"]),
+    default="auto",
+    help="A live bar, a line a minute, or nothing.",
+)
+@flag("--json", is_flag=True, help="Write the summary as JSON on standard output.")
+@flag("--quiet", is_flag=True, help="Be silent when all goes well.")
+@config_flag
+def load(sources: tuple[str, ...], **flags: Any) -> int:
+    """Bring the installations of SOURCE... into a hub, or continue where an earlier session stopped.
+
+    A source is a file of NDJSON (plain, gzip or Zstandard), a pattern, or - for standard input. The hub's connection
+    string comes from BULKLOAD_CONNECTION_STRING or --connection-string-file. The same command again continues.
+
+    \b
+    Examples:
+      bulkload load samples/installations.ndjson --emulator
+      bulkload load devices.ndjson --hub devices
+      bulkload load 'export-*.ndjson.gz' --hub devices --rate 500 --max-errors 1%
+      zcat devices.ndjson.gz | bulkload load - --hub devices --ledger devices.ledger
+
+    \b
+    Exit codes: 0 all accepted or superseded; 1 finished, some failed; 2 wrong usage or input; 3 --max-errors passed;
+    4 stopped by the hub or this machine; 5 stopped early, resumable; 6 a bug; 75 another run holds the ledger.
+    """
+    console = Console(stderr=True)
+    run = _Command(sources, flags, console)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        summary = runner.run(run.carry_out())
+    return run.tell(summary)
+
+
+class _Command:
+    """One call of the command: from its flags to what it writes."""
+
+    def __init__(self, sources: tuple[str, ...], flags: dict[str, Any], console: Console) -> None:
+        self._sources = sources
+        self._flags = flags
+        self._console = console
+        self._is_json: bool = flags.pop("json")
+        self._is_quiet: bool = flags.pop("quiet")
+        self._is_emulated: bool = flags.pop("emulator")
+        self._progress: Literal["auto", "bar", "plain", "none"] = flags.pop("progress")
+        self._ledger: Path | None = flags.pop("ledger")
+        self._hub: str | None = flags.pop("hub")
+        self._connection_string_file: Path | None = flags.pop("connection_string_file")
+        flags.pop("format")
+        self._settings = Settings(**flags)
+        self._log = _log_to(console, is_quiet=self._is_quiet)
+
+    async def carry_out(self) -> Summary:
+        if not self._is_emulated:
+            return await self._load(
+                Loader(
+                    self._sources,
+                    hub=real_hub(self._hub, self._connection_string_file),
+                    ledger=self._ledger,
+                    settings=self._settings,
+                    resume=_command_line(),
+                )
+            )
+        async with EmbeddedHub(hub=hub_name(self._hub) or EMULATED_HUB) as embedded:
+            return await self._load(
+                Loader(
+                    self._sources,
+                    hub=embedded.hub,
+                    ledger=self._ledger,
+                    settings=self._settings,
+                    suffix=".emulator.ledger",
+                    anew=True,
+                    resume=_command_line(),
+                )
+            )
+
+    async def _load(self, loader: Loader) -> Summary:
+        _obey_signals(loader, self._console)
+        mode = "none" if self._is_quiet else self._progress
+        showing = asyncio.create_task(display(mode, self._console).follow(lambda: loader.progress))
+        try:
+            return await loader.run()
+        finally:
+            showing.cancel()
+            with suppress(asyncio.CancelledError):
+                await showing
+
+    def tell(self, summary: Summary) -> int:
+        """Write the summary where it belongs, and return the exit code."""
+        if self._is_json:
+            click.echo(summary.to_json())
+        elif summary.exit_code or not self._is_quiet:
+            self._log.flush()
+            click.echo(describe(summary), err=True)
+            if self._is_emulated and not summary.exit_code:
+                click.echo(_next_step(self._sources), err=True)
+        return summary.exit_code
+
+
+def _command_line() -> str:
+    """The command as it was typed: the same again continues the run."""
+    return shlex.join(["bulkload", *sys.argv[1:]])
+
+
+def _next_step(sources: tuple[str, ...]) -> str:
+    command = shlex.join(["bulkload", "load", *sources, "--hub", "NAME"])
+    return (
+        "that was an emulated hub; for a real one, with the connection string that the Azure portal shows:\n"
+        f"  export {CONNECTION_STRING}='Endpoint=sb://…'\n"
+        f"  {command}"
+    )
+
+
+def _log_to(console: Console, *, is_quiet: bool) -> MemoryHandler:
+    """Lines of the log go above the bar; when quiet, only with the first of them that warns."""
+    target = _ConsoleHandler(console)
+    handler = MemoryHandler(
+        capacity=1000 if is_quiet else 1, flushLevel=logging.WARNING, target=target, flushOnClose=False
+    )
+    logger = logging.getLogger("bulkload")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return handler
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        # A terminal that was closed takes nothing any more; the run goes on to its clean end.
+        with suppress(OSError):
+            self._console.print(prefix + self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+def _obey_signals(loader: Loader, console: Console) -> None:
+    """The first signal ends the run softly, a second SIGINT or SIGTERM at once."""
+    loop = asyncio.get_running_loop()
+    seen: list[signal.Signals] = []
+
+    def obey(received: signal.Signals) -> None:
+        # A closing terminal may send SIGHUP several times: only a person's or a manager's second word means at once.
+        if seen and received != signal.SIGHUP:
+            with suppress(OSError):
+                console.show_cursor()
+            os._exit(128 + received)
+        seen.append(received)
+        loader.stop(5, f"{received.name} was received")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup and background jobs of a shell start with signals ignored, and mean it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, obey, number)

@@ -1,0 +1,100 @@
+"""Flags: their types, and that each is also an environment variable and a key of the config file."""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bulkload.errors import InputError
+from bulkload.hub import Hub
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONNECTION_STRING = "BULKLOAD_CONNECTION_STRING"
+HUB = "BULKLOAD_HUB"
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+class Duration(click.ParamType[float]):
+    """A time such as ``20s``, ``5m`` or ``1h30m``; a bare number is seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip()
+        if _DURATION.fullmatch(text):
+            return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        try:
+            return float(text)
+        except ValueError:
+            self.fail(f"{text!r} is not a time; write 20s, 5m or 1h30m", param, ctx)
+
+
+def flag(name: str, **attributes: Any) -> Callable[[F], F]:
+    """A flag that is also ``BULKLOAD_<NAME>``."""
+    attributes.setdefault("envvar", f"BULKLOAD_{name.lstrip('-').replace('-', '_').upper()}")
+    if not attributes.get("is_flag"):
+        attributes.setdefault("show_default", attributes.get("default") is not None)
+    return click.option(name, **attributes)
+
+
+def config_flag(function: F) -> F:
+    """``--config FILE.toml``: a file whose keys are the flags' names; flags and environment beat it."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="BULKLOAD_CONFIG",
+        is_eager=True,
+        expose_value=False,
+        callback=_configure,
+        help="Take flags from a TOML file; a flag beats the environment beats the file.",
+    )(function)
+
+
+def _configure(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise InputError(f"config file {path} cannot be read: {exc}") from exc
+    known = {option.name for option in context.command.params if isinstance(option, click.Option) and option.envvar}
+    known -= {"config", "emulator"}
+    given = {key.replace("-", "_"): value for key, value in settings.items()}
+    if unknown := sorted(given.keys() - known):
+        raise InputError(f"config file {path} has the unknown key {unknown[0]}; keys are the names of the flags")
+    context.default_map = given
+
+
+def real_hub(name: str | None, connection_string_file: Path | None) -> Hub:
+    """The hub that the flags and the environment describe; raises `InputError`."""
+    if connection_string_file is not None:
+        try:
+            text = connection_string_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
+            raise InputError(f"--connection-string-file {connection_string_file} cannot be read: {reason}") from exc
+        if not text:
+            raise InputError(f"--connection-string-file {connection_string_file} is empty")
+    else:
+        text = os.environ.get(CONNECTION_STRING, "")
+    if not text:
+        raise InputError(
+            f"no hub is named: set {CONNECTION_STRING}, or give --connection-string-file FILE; --emulator needs neither"
+        )
+    return Hub.from_connection_string(text, hub=hub_name(name))
+
+
+def hub_name(given: str | None) -> str | None:
+    """The hub's name by flag or environment; two that differ are refused rather than guessed at."""
+    environment = os.environ.get(HUB)
+    if given and environment and given != environment:
+        raise InputError(f"two hubs are named: --hub {given} and {HUB}={environment}; take one away")
+    return given or environment

@@ -1,0 +1,64 @@
+"""The program itself: its commands, and what its errors look like from outside."""
+
+import sys
+import traceback
+
+import click
+
+from bulkload.cli.emulator import emulator
+from bulkload.cli.load import load
+from bulkload.cli.status import status
+from bulkload.errors import BulkloadError
+
+# A bug, with its traceback.
+BUG = 6
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="bulkload", message="bulkload %(version)s")
+def program() -> None:
+    """Bring device installations into Azure Notification Hubs in bulk.
+
+    \b
+    Try it without an account:
+      bulkload load samples/installations.ndjson --emulator
+    """
+
+
+program.add_command(load)
+program.add_command(status)
+program.add_command(emulator)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result = program.main(arguments, prog_name="bulkload", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.format_message(), err=True)
+        return 2
+    except click.ClickException as exc:
+        return _complain(exc.format_message().replace("\n", " "), 2)
+    except BulkloadError as exc:
+        return _complain(str(exc), exc.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has left; what was to be done is done.
+        sys.stdout = None
+        return 0
+    except Exception:  # the top: whatever gets here is a bug
+        traceback.print_exc()
+        return _complain("this is a bug in bulkload; please report it with the lines above", BUG)
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str, exit_code: int) -> int:
+    click.echo(f"bulkload: {message}", err=True)
+    return exit_code

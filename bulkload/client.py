@@ -1,0 +1,114 @@
+"""The hub's REST operations over aiohttp."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from bulkload.errors import InputError
+from bulkload.hub import Hub
+from bulkload.record import Record
+from bulkload.wire import OK, Answer, Fault
+
+# The version of the specification; see --api-version for others.
+API_VERSION = "2015-01"
+
+# The service answers in tens of milliseconds; past these a connection or an answer is taken for lost.
+CONNECT_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 60.0
+
+# A body of an error says its cause in its first lines; a proxy's page is not worth more memory.
+KEPT_OF_BODY = 16 * 1024
+
+
+class AiohttpTransport:
+    """PUTs over a pool of aiohttp connections, `connections` at most."""
+
+    name = "aiohttp"
+
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        connections: int,
+        api_version: str = API_VERSION,
+        ca_file: Path | None = None,
+        answer_timeout: float = ANSWER_TIMEOUT,
+    ) -> None:
+        self._base = f"{hub.url}/installations/"
+        self._query = f"?api-version={api_version}"
+        self._headers = {"Content-Type": "application/json", "x-ms-version": api_version}
+        self._proxy = _proxy(hub)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, ssl=_tls(ca_file) if hub.scheme == "https" else True),
+            timeout=aiohttp.ClientTimeout(total=answer_timeout, sock_connect=CONNECT_TIMEOUT),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        )
+
+    async def put(self, record: Record, token: str) -> Answer:
+        # The id passed the check: it holds no character that a URL would need encoded.
+        url = URL(f"{self._base}{record.id}{self._query}", encoded=True)
+        try:
+            async with self._session.put(
+                url,
+                data=record.body,
+                headers={**self._headers, "Authorization": token},
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                if response.status == 200:
+                    await response.release()
+                    return OK
+                return Answer(response.status, response.headers, await _head(response.content))
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as exc:
+            return Answer(0, fault=_fault(exc), words=_words(exc))
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+async def _head(content: aiohttp.StreamReader) -> bytes:
+    body = b""
+    while len(body) < KEPT_OF_BODY and (part := await content.readany()):
+        body += part
+    return body[:KEPT_OF_BODY]
+
+
+def _fault(exc: Exception) -> Fault:
+    match exc:
+        case aiohttp.ClientConnectorDNSError():
+            return Fault.NAME
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return Fault.TLS
+        case aiohttp.ClientConnectorError():
+            return Fault.CONNECT
+        case asyncio.TimeoutError():
+            return Fault.TIMEOUT
+        case _:
+            return Fault.BROKEN
+
+
+def _words(exc: Exception) -> str:
+    cause = getattr(exc, "os_error", None) or getattr(exc, "certificate_error", None) or exc
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as exc:
+            raise InputError(f"--ca-file {ca_file} cannot be used: {exc.strerror or exc}; it holds certificates in PEM form") from exc
+    return context
+
+
+def _proxy(hub: Hub) -> URL | None:
+    """The proxy that the environment names for the hub, looked up once rather than for each request."""
+    proxy = getproxies().get(hub.scheme)
+    return URL(proxy) if proxy and not proxy_bypass(hub.host) else None

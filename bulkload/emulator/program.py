@@ -1,0 +1,78 @@
+"""The emulator as a program: what it prints, and when it ends."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bulkload.emulator.server import Emulator
+
+_STDIN = 0
+
+
+def run(*, hub: str, port: int, tls: bool, until_eof: bool) -> None:
+    """Serve on an event loop of its own, uvloop's where it is installed."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(hub=hub, port=port, tls=tls, until_eof=until_eof))
+
+
+async def serve(*, hub: str, port: int, tls: bool, until_eof: bool) -> None:
+    """Serve until SIGINT or SIGTERM, or with `until_eof` until standard input ends.
+
+    Standard output gets the connection string and, with TLS, a second line with the authority's PEM file. Raises
+    `InputError` where the hub's name or the port is of no use.
+    """
+    ended = asyncio.Event()
+    with _signals(ended.set):
+        async with Emulator(hub=hub, port=port, tls=tls) as emulator:
+            print(emulator.connection_string, flush=True)
+            if emulator.ca_file is not None:
+                print(emulator.ca_file, flush=True)
+            if until_eof:
+                _watch_stdin(ended.set)
+            await ended.wait()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - optional, and of no use to those who only import serve()
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@contextmanager
+def _signals(end: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    both = (signal.SIGINT, signal.SIGTERM)
+    for number in both:
+        loop.add_signal_handler(number, end)
+    try:
+        yield
+    finally:
+        for number in both:
+            loop.remove_signal_handler(number)
+
+
+def _watch_stdin(end: Callable[[], None]) -> None:
+    """Call `end` once standard input has ended: whoever held its other end is gone."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not _read_stdin():
+            loop.remove_reader(_STDIN)
+            end()
+
+    try:
+        loop.add_reader(_STDIN, read)
+    except OSError:
+        # A file, /dev/null or a closed descriptor cannot be watched, and nobody holds another end of it.
+        end()
+
+
+def _read_stdin() -> bytes:
+    try:
+        return os.read(_STDIN, 4096)
+    except OSError:
+        return b""

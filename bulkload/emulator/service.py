@@ -1,0 +1,108 @@
+"""What the hub answers to each request, decided without a socket."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import orjson
+
+from bulkload import installation
+from bulkload.emulator.access import Access
+from bulkload.emulator.answers import Answer
+from bulkload.installation import Flaw
+
+_METHODS = "DELETE, GET, PUT"
+
+# What a recorded installation shows where no expiry was given.
+_NEVER = "9999-12-31T23:59:59.9999999Z"
+
+_INVALID = "Installation validation failed with following error(s):\r\n"
+
+
+class Address(NamedTuple):
+    """A request target taken apart; `segments` are what follows the hub's name, decoded."""
+
+    hub: str
+    segments: list[str]
+    query: str
+
+    @classmethod
+    def of(cls, target: str) -> "Address":
+        """Read a target of the form ``/hub/installations/id?query``."""
+        path, _, query = target.partition("?")
+        segments = path.split("/")[1:]
+        if "%" in path:
+            segments = [unquote(segment) for segment in segments]
+        return cls(segments[0] if segments else "", segments[1:], query)
+
+    @property
+    def installation_id(self) -> str:
+        """The id, or nothing where this is not an installation's address."""
+        match self.segments:
+            case [collection, id_] if collection.lower() == "installations":
+                return id_
+            case _:
+                return ""
+
+    @property
+    def has_api_version(self) -> bool:
+        """Whether the query names an api-version; any one will do."""
+        return any(part.partition("=")[2] for part in self.query.split("&") if part.lower().startswith("api-version="))
+
+
+class Service:
+    """One hub and its installations."""
+
+    def __init__(self, hub: str, key: str, *, scheme: str = "http", clock: Callable[[], float] = time.time) -> None:
+        self._hub = hub.lower()
+        self._scheme = scheme
+        self._access = Access(key, clock=clock)
+        self.installations: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Service {self._hub}, {len(self.installations)} installations>"
+
+    def answer(self, method: str, target: str, *, host: str, authorization: str | None, body: bytes) -> Answer:
+        """Answer one request; `target` and `host` are what its first line and its Host header say."""
+        address = Address.of(target)
+        root = f"{host}/{address.hub}"
+        refusal = self._access.refusal(authorization, root, "/".join(address.segments)) or self._misdirection(address)
+        if refusal is not None:
+            return refusal
+        match method:
+            case "PUT":
+                return self._put(address.installation_id, body, f"{self._scheme}://{root}")
+            case "GET":
+                return self._get(address.installation_id)
+            case "DELETE":
+                self.installations.pop(address.installation_id, None)
+                return Answer(204)
+            case _:
+                return Answer(405, detail=f"{method} is not supported here", headers=(("Allow", _METHODS),))
+
+    def _misdirection(self, address: Address) -> Answer | None:
+        if address.hub.lower() != self._hub or not address.installation_id:
+            return Answer(404, detail="No service is hosted at the specified address.")
+        if not address.has_api_version:
+            return Answer(400, detail="The api-version query parameter is missing")
+        return None
+
+    def _put(self, installation_id: str, body: bytes, hub_url: str) -> Answer:
+        checked = installation.check(body)
+        if isinstance(checked, Flaw):
+            return Answer(400, detail=_INVALID + checked.message)
+        if checked.id != installation_id:
+            flaw = f"installationId {checked.id!r} is not the address's {installation_id!r}"
+            return Answer(400, detail=_INVALID + flaw)
+        self.installations[installation_id] = checked.body
+        return Answer(200, headers=(("Content-Location", f"{hub_url}/installations/{installation_id}"),))
+
+    def _get(self, installation_id: str) -> Answer:
+        body = self.installations.get(installation_id)
+        if body is None:
+            return Answer(404, detail="Installation not found")
+        fields = orjson.loads(body)
+        fields["pushChannelExpired"] = False
+        fields["expirationTime"] = fields.get("expirationTime") or _NEVER
+        return Answer(200, orjson.dumps(fields))

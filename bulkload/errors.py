@@ -1,0 +1,37 @@
+"""What can go wrong with a run, as one small tree.
+
+::
+
+    BulkloadError
+    ├── InputError      the call, a setting, a source or a ledger cannot be used as given (exit code 2)
+    ├── LedgerLocked    another run holds the ledger; the same call works later (exit code 75)
+    └── Halt            a run that had begun has to stop: the hub or this machine fails it (exit code 4)
+
+A record's bad data is never an exception: it is a `Flaw` or an `Answer`, and ends as a settlement.
+"""
+
+from typing import ClassVar
+
+
+class BulkloadError(Exception):
+    """The root; its text is one line that says what happened, to what, and what to do."""
+
+    exit_code: ClassVar[int]
+
+
+class InputError(BulkloadError):
+    """Something given to bulkload cannot be used; nothing was sent."""
+
+    exit_code = 2
+
+
+class LedgerLocked(BulkloadError):
+    """Another process is writing to this ledger; nothing was sent."""
+
+    exit_code = 75
+
+
+class Halt(BulkloadError):
+    """The run stops where it is; what was settled before stays settled and a later session goes on."""
+
+    exit_code = 4

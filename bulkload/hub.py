@@ -1,0 +1,100 @@
+"""Where a hub is and the key to it."""
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from bulkload.errors import InputError
+
+# A path segment of the service may hold nothing else; said by its own 400 answer of 2019.
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+_FORM = "Endpoint=sb://…/;SharedAccessKeyName=…;SharedAccessKey=…"
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A notification hub's address and the policy that may write to it.
+
+    `host` is host and port as in a URL, `scheme` is ``https`` or, for a loopback host only, ``http``. `alias` stands for
+    the host in ledgers, where the host changes from run to run.
+    """
+
+    host: str
+    name: str
+    key_name: str
+    key: str = field(repr=False)
+    scheme: str = "https"
+    alias: str | None = None
+
+    @classmethod
+    def from_connection_string(cls, text: str, *, hub: str | None = None) -> "Hub":
+        """Read a connection string as the Azure portal shows it; `hub` names the hub where it has no EntityPath.
+
+        Raises `InputError` for anything that cannot be used. No message repeats the key.
+        """
+        fields = _fields(text)
+        missing = [name for name in ("Endpoint", "SharedAccessKeyName", "SharedAccessKey") if not fields.get(name.lower())]
+        if missing:
+            raise InputError(f"the connection string has no {' and no '.join(missing)}; its form is {_FORM}")
+        scheme, host = _address(fields["endpoint"])
+        return cls(
+            host=host,
+            name=_agreed_name(hub, fields.get("entitypath")),
+            key_name=fields["sharedaccesskeyname"],
+            key=fields["sharedaccesskey"],
+            scheme=scheme,
+        )
+
+    @property
+    def url(self) -> str:
+        """The hub's own address, which is also its tokens' audience."""
+        return f"{self.scheme}://{self.host}/{self.name}"
+
+    @property
+    def identity(self) -> str:
+        """What a ledger remembers of the hub: two hubs are the same when this is."""
+        return f"{(self.alias or self.host).lower()}/{self.name.lower()}"
+
+
+def _fields(text: str) -> dict[str, str]:
+    """Split on ``;``, then on the first ``=``; names are read in any case."""
+    text = text.strip().strip("\"'")
+    pairs = (part.partition("=") for part in text.split(";") if part.strip())
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _address(endpoint: str) -> tuple[str, str]:
+    """Return scheme and host of an Endpoint; ``sb://`` means TLS."""
+    try:
+        parts = urlsplit(endpoint)
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise InputError(f"the connection string's Endpoint {endpoint!r} is not an address: {exc}") from exc
+    if parts.scheme not in ("sb", "https", "http") or not host:
+        raise InputError(f"the connection string's Endpoint {endpoint!r} is not an address; its form is sb://NAMESPACE.servicebus.windows.net/")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise InputError(f"the connection string's Endpoint {endpoint!r} would send the key's signatures in the clear; http:// is for this machine only, use sb://")
+    shown = f"[{host}]" if ":" in host else host
+    return ("http" if parts.scheme == "http" else "https"), (f"{shown}:{port}" if port else shown)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _agreed_name(given: str | None, entity_path: str | None) -> str:
+    if given and entity_path and given != entity_path:
+        raise InputError(f"two hubs are named: {given} and, as the connection string's EntityPath, {entity_path}; take one away")
+    name = given or entity_path
+    if not name:
+        raise InputError("no hub is named; name it with --hub, BULKLOAD_HUB or the connection string's EntityPath")
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise InputError(f"hub name {name!r} is not one; it holds letters, digits, '.', '-' and '_' only")
+    return name

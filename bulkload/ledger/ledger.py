@@ -1,0 +1,301 @@
+"""Opening a ledger for a run, reading where it stands, and keeping its sessions."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bulkload.errors import InputError
+from bulkload.ledger.checkpoint import Mark
+from bulkload.ledger.lock import Lock
+from bulkload.ledger.schema import APPLICATION_ID, POSITION_BITS, TABLES, broken, connect, verify, write_ahead
+from bulkload.record import Outcome
+from bulkload.source import Place
+
+# Positions settled beyond a mark are fetched by this many: a few milliseconds of SQLite, a few hundred kilobytes.
+FETCHED_TOGETHER = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a ledger belongs to: a hub, a mapping, and the sources with their fingerprints, in order."""
+
+    hub: str
+    sources: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    mapping: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One process's try at a run; the times are UTC in ISO 8601, and what it ended with is None until then."""
+
+    number: int
+    transport: str
+    started_at: str
+    ended_at: str | None = None
+    outcome: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    resume: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One second of a session: counts within it, requests per second, and latencies in seconds."""
+
+    at: str
+    accepted: int
+    throttled: int
+    failed: int
+    rate: float
+    p50: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a run stands by its ledger."""
+
+    run: Run
+    marks: tuple[Mark, ...]
+    totals: dict[Outcome, int]
+    finished_at: str | None
+    session: Session | None
+
+    @property
+    def settled(self) -> int:
+        return sum(self.totals.values())
+
+    @property
+    def read(self) -> int:
+        return sum(mark.read for mark in self.marks)
+
+    @property
+    def filtered(self) -> int:
+        return sum(mark.filtered for mark in self.marks)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finished_at is not None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing of what is settled settled badly."""
+        return all(outcome.is_good or not count for outcome, count in self.totals.items())
+
+
+class Ledger:
+    """A ledger held by this process for one run.
+
+    `path` is made where it does not exist. A ledger of another hub or mapping, or of other sources, is refused with
+    `InputError`; with `restart`, one of another version of the same sources is put aside first. With `anew`, a
+    finished one is replaced whatever it belongs to. One that another process holds raises `LedgerLocked`.
+    """
+
+    def __init__(self, path: Path, run: Run, *, restart: bool = False, anew: bool = False) -> None:
+        self.path = path
+        self.put_aside: Path | None = None
+        self._lock = Lock(path)
+        try:
+            self._open(run, restart=restart, anew=anew)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Ledger {self.path}, {self.state.settled} settled>"
+
+    def _open(self, run: Run, *, restart: bool, anew: bool) -> None:
+        self.is_new = self.path.stat().st_size == 0
+        if not self.is_new:
+            self._connect()
+            found = self.state
+            if anew and found.is_finished:
+                self._leave()
+                self.path.unlink()
+                self._begin_anew()
+            elif self._is_changed(found.run, run, restart=restart):
+                self._leave()
+                self.put_aside = _aside(self.path)
+                self.path.rename(self.put_aside)
+                self._begin_anew()
+        if self.is_new:
+            self._create(run)
+
+    def _begin_anew(self) -> None:
+        """The file is out of the way: hold a new one."""
+        self._lock.release()
+        self._lock = Lock(self.path)
+        self.is_new = True
+
+    def _connect(self) -> None:
+        self.connection = connect(self.path)
+        try:
+            verify(self.connection, self.path)
+            write_ahead(self.connection, self.path)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _create(self, run: Run) -> None:
+        self.connection = connect(self.path)
+        try:
+            write_ahead(self.connection, self.path)
+            self.connection.executescript(f"BEGIN; {TABLES}")
+            self.connection.execute("INSERT INTO runs (begun_at, hub, mapping) VALUES (?, ?, ?)", (now(), run.hub, run.mapping))
+            self.connection.execute("INSERT INTO hubs VALUES (0, ?)", (run.hub,))
+            self.connection.executemany(
+                "INSERT INTO sources VALUES (?, ?, ?, 0, 1, 0, 0, 0, 0)",
+                [(number, *source) for number, source in enumerate(zip(run.sources, run.fingerprints, strict=True))],
+            )
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self.connection.close()
+            raise broken(self.path, exc) from exc
+
+    def _is_changed(self, found: Run, run: Run, *, restart: bool) -> bool:
+        """Whether the ledger has to make room for this run; raises `InputError` where it must not."""
+        try:
+            _refuse_foreign(self.path, found, run, restart=restart)
+        except InputError:
+            self.connection.close()
+            raise
+        return found.fingerprints != run.fingerprints
+
+    @property
+    def state(self) -> State:
+        return _state(self.connection)
+
+    def settled(self, source: int, start: Mark) -> Generator[int, None, None]:
+        """Positions of a source that were settled beyond its mark, in order."""
+        key = (source << POSITION_BITS) + start.position
+        end = (source << POSITION_BITS) + start.read
+        if key >= end:
+            return
+        with closing(connect(self.path, is_read_only=True)) as connection:
+            while rows := connection.execute(
+                "SELECT key FROM settlements WHERE key >= ? AND key < ? ORDER BY key LIMIT ?", (key, end, FETCHED_TOGETHER)
+            ).fetchall():
+                for (key,) in rows:
+                    yield key - (source << POSITION_BITS)
+                key += 1
+
+    def begin_session(self, *, version: str, transport: str, resume: str | None) -> Session:
+        """Write down that this process tries; the run counts as unfinished until a session ends it."""
+        started = now()
+        try:
+            number = self.connection.execute(
+                "INSERT INTO sessions (version, pid, transport, started_at, resume) VALUES (?, ?, ?, ?, ?)",
+                (version, os.getpid(), transport, started, resume),
+            ).lastrowid
+        except sqlite3.Error as exc:
+            raise broken(self.path, exc) from exc
+        assert number is not None
+        return Session(number, transport, started, resume=resume)
+
+    def end_session(self, session: Session, *, outcome: str, exit_code: int, reason: str | None) -> None:
+        """Write down how it ended; a run that is not stopped is finished."""
+        try:
+            self.connection.execute("BEGIN")
+            self.connection.execute(
+                "UPDATE sessions SET ended_at = ?, outcome = ?, exit_code = ?, reason = ? WHERE number = ?",
+                (now(), outcome, exit_code, reason, session.number),
+            )
+            if outcome != "stopped":
+                self.connection.execute("UPDATE runs SET finished_at = ?", (now(),))
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as exc:
+            raise broken(self.path, exc) from exc
+
+    def close(self) -> None:
+        """Leave one file behind, and let the next run have it."""
+        try:
+            self._leave()
+        finally:
+            self._lock.release()
+
+    def _leave(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+        try:
+            # Folds the write-ahead log in and ends it, so that the file can be read where nothing can be written.
+            self.connection.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError:
+            # Somebody is reading it, or the disk is full: SQLite folds the log in when it is opened next.
+            pass
+        finally:
+            self.connection.close()
+
+
+def read_state(path: Path) -> State:
+    """Where the run of a ledger stands, also while another process writes to it; raises `InputError`."""
+    if not path.exists():
+        raise InputError(f"ledger {path} does not exist; check the path")
+    with closing(connect(path, is_read_only=True)) as connection:
+        verify(connection, path)
+        return _state(connection)
+
+
+def now() -> str:
+    """The time as ledgers hold it: UTC, ISO 8601, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _state(connection: sqlite3.Connection) -> State:
+    connection.execute("BEGIN")
+    hub, mapping, finished_at, *counts = connection.execute(
+        "SELECT hub, mapping, finished_at, accepted, invalid, rejected, exhausted, superseded FROM runs"
+    ).fetchone()
+    sources = connection.execute(
+        "SELECT name, fingerprint, byte_offset, line, position, filtered, read, is_finished FROM sources ORDER BY number"
+    ).fetchall()
+    session = connection.execute(
+        "SELECT number, transport, started_at, ended_at, outcome, exit_code, reason, resume "
+        "FROM sessions ORDER BY number DESC LIMIT 1"
+    ).fetchone()
+    connection.execute("COMMIT")
+    return State(
+        run=Run(hub, tuple(row[0] for row in sources), tuple(row[1] for row in sources), mapping),
+        marks=tuple(Mark(Place(row[2], row[3]), row[4], row[5], row[6], bool(row[7])) for row in sources),
+        totals=dict(zip(Outcome, counts, strict=True)),
+        finished_at=finished_at,
+        session=Session(*session) if session else None,
+    )
+
+
+def _refuse_foreign(path: Path, found: Run, run: Run, *, restart: bool) -> None:
+    if found.hub != run.hub:
+        raise InputError(f"ledger {path} belongs to hub {found.hub}, not {run.hub}; name another ledger with --ledger")
+    if found.mapping != run.mapping:
+        raise InputError(f"ledger {path} was begun with another mapping; name another ledger with --ledger")
+    if found.fingerprints == run.fingerprints:
+        return
+    if [Path(name).name for name in found.sources] != [Path(name).name for name in run.sources]:
+        raise InputError(
+            f"ledger {path} belongs to another source ({_listed(found.sources)}), not {_listed(run.sources)}; "
+            "name another ledger with --ledger"
+        )
+    if not restart:
+        raise InputError(
+            f"source {_listed(run.sources)} has changed since ledger {path} was begun; begin a new one and keep this "
+            "one aside with --when-changed restart, or name another with --ledger"
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _aside(path: Path) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.name}.{stamp}")
+    number = 1
+    while aside.exists():
+        aside = path.with_name(f"{path.name}.{stamp}-{number}")
+        number += 1
+    return aside

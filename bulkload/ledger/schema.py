@@ -1,0 +1,138 @@
+"""The ledger's tables, and what a file must be to hold them."""
+
+import sqlite3
+from pathlib import Path
+
+from bulkload.errors import Halt, InputError
+from bulkload.record import Outcome
+
+# "blkl": tells a ledger from another program's SQLite file.
+APPLICATION_ID = 0x626C6B6C
+VERSION = 1
+
+# A settlement's key holds its source above and its position below, so that one integer index serves both.
+POSITION_BITS = 40
+
+_WORDS = " ".join(f"WHEN {outcome.value} THEN '{outcome.word}'" for outcome in Outcome)
+
+# Numbers instead of words and times in whole microseconds and milliseconds keep a row of an accepted record small.
+TABLES = f"""
+CREATE TABLE runs (
+    begun_at TEXT NOT NULL,
+    finished_at TEXT,
+    hub TEXT NOT NULL,
+    mapping TEXT NOT NULL,
+    accepted INTEGER NOT NULL DEFAULT 0,
+    invalid INTEGER NOT NULL DEFAULT 0,
+    rejected INTEGER NOT NULL DEFAULT 0,
+    exhausted INTEGER NOT NULL DEFAULT 0,
+    superseded INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE hubs (number INTEGER PRIMARY KEY, identity TEXT NOT NULL);
+CREATE TABLE sources (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    byte_offset INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    filtered INTEGER NOT NULL,
+    read INTEGER NOT NULL,
+    is_finished INTEGER NOT NULL
+);
+CREATE TABLE sessions (
+    number INTEGER PRIMARY KEY,
+    version TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    transport TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    ended_at TEXT,
+    outcome TEXT,
+    exit_code INTEGER,
+    reason TEXT,
+    resume TEXT,
+    sent INTEGER NOT NULL DEFAULT 0,
+    throttled INTEGER NOT NULL DEFAULT 0,
+    retried INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE samples (
+    session INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    accepted INTEGER NOT NULL,
+    throttled INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    rate REAL NOT NULL,
+    p50 REAL,
+    p99 REAL
+);
+CREATE TABLE settlements (
+    key INTEGER PRIMARY KEY,
+    hub INTEGER NOT NULL,
+    id TEXT,
+    outcome INTEGER NOT NULL,
+    status INTEGER,
+    attempts INTEGER NOT NULL,
+    microseconds INTEGER,
+    milliseconds INTEGER NOT NULL,
+    detail TEXT,
+    tracking_id TEXT
+);
+CREATE VIEW outcomes AS
+SELECT
+    sources.name AS source,
+    settlements.key & {(1 << POSITION_BITS) - 1} AS position,
+    hubs.identity AS hub,
+    settlements.id AS installation_id,
+    CASE settlements.outcome {_WORDS} END AS outcome,
+    settlements.status AS status,
+    settlements.attempts AS attempts,
+    settlements.microseconds / 1e6 AS latency,
+    settlements.detail AS detail,
+    settlements.tracking_id AS tracking_id,
+    strftime('%Y-%m-%dT%H:%M:%fZ', settlements.milliseconds / 1000.0, 'unixepoch') AS settled_at
+FROM settlements
+JOIN sources ON sources.number = settlements.key >> {POSITION_BITS}
+JOIN hubs ON hubs.number = settlements.hub;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+"""
+
+
+def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
+    """Open a ledger's SQLite file; the caller begins its own transactions and may hand it to a thread."""
+    address = f"{path.absolute().as_uri()}?mode={'ro' if is_read_only else 'rw'}"
+    try:
+        return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+    except sqlite3.Error as exc:
+        raise InputError(f"ledger {path} cannot be opened: {exc}") from exc
+
+
+def verify(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is not a ledger, or one of a newer bulkload."""
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.DatabaseError as exc:
+        raise InputError(f"{path} is not a ledger ({exc}); name another file with --ledger") from exc
+    if application != APPLICATION_ID:
+        raise InputError(f"{path} is not a ledger but another program's file; name another with --ledger")
+    if version > VERSION:
+        raise InputError(f"ledger {path} was written by a newer bulkload (schema {version}, this one knows {VERSION}); update bulkload")
+
+
+def write_ahead(connection: sqlite3.Connection, path: Path) -> None:
+    """Let others read while a run writes, and make every commit last."""
+    try:
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        # Every commit reaches the disk before it counts: a writer thread waits for it, not the loop.
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.OperationalError as exc:
+        raise broken(path, exc) from exc
+    if mode != "wal":
+        raise InputError(f"ledger {path} is on a file system without shared memory for SQLite's WAL; name one on a local disk with --ledger")
+
+
+def broken(path: Path, exc: Exception) -> Halt:
+    """What a failed write of the ledger means for the run."""
+    return Halt(f"ledger {path} cannot be written: {exc}; what it shows as settled is settled, make room and run the same command again")

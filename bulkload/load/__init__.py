@@ -1,0 +1,6 @@
+"""The main job: one run, wired together from source, upload and ledger."""
+
+from bulkload.load.loader import Loader, load
+from bulkload.load.settings import Settings
+
+__all__ = ["Loader", "Settings", "load"]

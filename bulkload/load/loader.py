@@ -1,0 +1,318 @@
+"""A run from its sources to its summary."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterable, Iterable, Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from bulkload.client import API_VERSION, AiohttpTransport
+from bulkload.errors import Halt, InputError, LedgerLocked
+from bulkload.hub import Hub
+from bulkload.ledger import Ledger, Run, Session, State
+from bulkload.load.session import LiveSession, Stop
+from bulkload.load.settings import GRACE, WORKERS, Settings
+from bulkload.report import Latency, Meter, Progress, Rate, Requests, Summary, summarize
+from bulkload.report.summary import finished
+from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
+from bulkload.sas import Signer
+from bulkload.source import IterableSource, Source, StandardInput, find_sources
+from bulkload.source.iterables import Element
+
+log = logging.getLogger("bulkload")
+
+VERSION = version("bulkload")
+
+# How often a ledger that another run holds is tried again.
+LOCK_PAUSE = 0.2
+
+# What a source may be, from Python.
+Sources = str | os.PathLike[str] | Iterable[Element] | AsyncIterable[Element]
+
+
+async def load(
+    *sources: Sources,
+    hub: Hub,
+    ledger: str | os.PathLike[str] | None = None,
+    workers: int = WORKERS,
+    rate: float | None = None,
+    max_attempts: int = MAX_ATTEMPTS,
+    record_timeout: float = RECORD_TIMEOUT,
+    max_errors: int | str | None = None,
+    max_duration: float | None = None,
+    grace: float = GRACE,
+    wait_lock: float = 0.0,
+    limit: int | None = None,
+    min_records: int = 0,
+    when_changed: Literal["refuse", "restart"] = "refuse",
+    transport: Literal["auto", "aiohttp"] = "auto",
+    api_version: str = API_VERSION,
+    ca_file: str | os.PathLike[str] | None = None,
+) -> Summary:
+    """Bring installations into `hub`, or continue where an earlier call with the same ledger stopped.
+
+    A source is a path, a glob, ``-`` for standard input, or an iterable (also asynchronous) of records: mappings or
+    JSON texts. The keywords are the command's flags, times in seconds; `ledger` may be left out where the first
+    source is a file. Returns the summary, also of a run that the hub or this machine stopped: its `exit_code` says
+    so. Raises `InputError` for what cannot be used as given, and `LedgerLocked` while another process holds the
+    ledger. When the calling task is cancelled, what was settled is kept.
+    """
+    settings = Settings(
+        workers=workers,
+        rate=rate,
+        max_attempts=max_attempts,
+        record_timeout=record_timeout,
+        max_errors=max_errors,
+        max_duration=max_duration,
+        grace=grace,
+        wait_lock=wait_lock,
+        limit=limit,
+        min_records=min_records,
+        when_changed=when_changed,
+        transport=transport,
+        api_version=api_version,
+        ca_file=ca_file,
+    )
+    return await Loader(sources, hub=hub, ledger=ledger, settings=settings).run()
+
+
+class Loader:
+    """One session of a run: `run` carries it out, `stop` ends it early, `progress` tells where it is.
+
+    Without `ledger`, the ledger is the first source's name with `suffix`. With `anew`, a finished ledger is begun anew
+    instead of answering that there is nothing to do. `resume` is the command line that continues the run.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Sources],
+        *,
+        hub: Hub,
+        ledger: str | os.PathLike[str] | None = None,
+        settings: Settings | None = None,
+        suffix: str = ".ledger",
+        anew: bool = False,
+        resume: str | None = None,
+    ) -> None:
+        self._hub = hub
+        self._settings = settings or Settings()
+        self._sources = list(_opened(sources))
+        self._path = Path(ledger) if ledger is not None else _default_ledger(self._sources, suffix)
+        self._anew = anew
+        self._resume = resume
+        self._meter = Meter(self._settings.rate)
+        self._live: LiveSession | None = None
+        self._stop: Stop | None = None
+
+    def __repr__(self) -> str:
+        return f"<Loader {', '.join(source.name for source in self._sources)} to {self._hub.identity}>"
+
+    def stop(self, exit_code: int, reason: str) -> None:
+        """End the session early; what is in flight may be answered within the grace."""
+        self._stop = self._stop or Stop(exit_code, reason)
+        if self._live is not None:
+            self._live.stop(exit_code, reason)
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run is at this moment."""
+        live, last = self._live, self._meter.last
+        sizes = [source.size for source in self._sources]
+        return Progress(
+            settled=live.settled if live else 0,
+            accepted=live.upload.requests.accepted if live else 0,
+            failed=live.bad if live else 0,
+            throttled=live.upload.requests.throttled if live else 0,
+            in_flight=live.upload.in_flight if live else 0,
+            rate=self._meter.rate,
+            consumed=sum(source.consumed for source in self._sources),
+            size=None if None in sizes else sum(size or 0 for size in sizes),
+            elapsed=self._meter.elapsed,
+            p50=last.p50 if last else None,
+            p99=last.p99 if last else None,
+        )
+
+    async def run(self) -> Summary:
+        """Carry out the session to its end; see `load` for what it returns and raises."""
+        deadline = None
+        if self._settings.max_duration is not None:
+            words = f"--max-duration {self._settings.max_duration:g} s is over"
+            deadline = asyncio.get_running_loop().call_later(self._settings.max_duration, self.stop, 5, words)
+        try:
+            return await self._run()
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+
+    async def _run(self) -> Summary:
+        run = Run(
+            self._hub.identity,
+            tuple(source.name for source in self._sources),
+            tuple([await source.fingerprint() for source in self._sources]),
+        )
+        await self._require_records()
+        ledger = await self._take(run)
+        try:
+            if ledger.put_aside:
+                log.warning("the source has changed: its earlier ledger is kept as %s", ledger.put_aside)
+            state = ledger.state
+            if state.is_finished:
+                log.info("%s: nothing to do, all %s records are settled", self._named(), f"{state.settled:,}")
+                return _nothing_done(summarize(state, ledger=str(self._path)))
+            log.info("%s: %s", self._named(), _begins(state))
+            return await self._carry_out(ledger, state)
+        finally:
+            ledger.close()
+
+    async def _require_records(self) -> None:
+        """Refuse a source that is shorter than anybody expects, before anything is sent or put aside."""
+        wanted = self._settings.min_records
+        found = 0
+        for source in self._sources:
+            if found < wanted:
+                found += await source.count(wanted - found)
+        if found < wanted:
+            raise InputError(
+                f"the source has only {found:,} records, --min-records wants {wanted:,}; nothing was sent, check the export"
+            )
+
+    async def _take(self, run: Run) -> Ledger:
+        """The ledger, waiting while another run holds it."""
+        give_up = time.monotonic() + self._settings.wait_lock
+        while True:
+            try:
+                return Ledger(self._path, run, restart=self._settings.when_changed == "restart", anew=self._anew)
+            except LedgerLocked:
+                if time.monotonic() >= give_up or self._stop is not None:
+                    raise
+                await asyncio.sleep(LOCK_PAUSE)
+
+    def _named(self) -> str:
+        sources = ", ".join(source.name for source in self._sources)
+        return f"{sources} to hub {self._hub.name} at {self._hub.host}, ledger {self._path}"
+
+    async def _carry_out(self, ledger: Ledger, state: State) -> Summary:
+        settings = self._settings
+        ca_file = Path(settings.ca_file) if settings.ca_file is not None else None
+        transport = AiohttpTransport(
+            self._hub, connections=settings.workers, api_version=settings.api_version, ca_file=ca_file
+        )
+        try:
+            session = ledger.begin_session(version=VERSION, transport=transport.name, resume=self._resume)
+            async with asyncio.TaskGroup() as tasks:
+                self._live = LiveSession(
+                    self._sources,
+                    settings=settings,
+                    ledger=ledger,
+                    state=state,
+                    session=session,
+                    transport=transport,
+                    signer=Signer(self._hub.url, self._hub.key_name, self._hub.key),
+                    meter=self._meter,
+                    tasks=tasks,
+                )
+                if self._stop is not None:
+                    self._live.stop(*self._stop)
+                stop = await self._live.carry_out()
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        finally:
+            await transport.close()
+        return self._end(ledger, state, session, stop)
+
+    def _end(self, ledger: Ledger, before: State, session: Session, stop: Stop | None) -> Summary:
+        """Sum up by what is on the disk, and write the end down there."""
+        state = ledger.state
+        summary = summarize(state, ledger=str(self._path))
+        if stop is None and not state.read:
+            log.warning("%s: the source is empty, nothing was sent", self._named())
+        try:
+            self._write_end(ledger, session, state, stop)
+        except Halt as exc:
+            stop = stop or Stop(exc.exit_code, str(exc))
+        if stop is None:
+            summary = finished(summary, is_clean=state.is_clean)
+        else:
+            summary = replace(
+                summary, outcome="stopped", exit_code=stop.exit_code, reason=stop.reason, resume=self._resume
+            )
+        return self._measured(replace(summary, records=replace(summary.records, skipped=before.settled)))
+
+    def _write_end(self, ledger: Ledger, session: Session, state: State, stop: Stop | None) -> None:
+        if stop is not None:
+            ledger.end_session(session, outcome="stopped", exit_code=stop.exit_code, reason=stop.reason)
+        elif state.is_clean:
+            ledger.end_session(session, outcome="complete", exit_code=0, reason=None)
+        else:
+            ledger.end_session(session, outcome="partial", exit_code=1, reason=None)
+
+    def _measured(self, summary: Summary) -> Summary:
+        """The summary with what only this session measured."""
+        assert self._live is not None
+        requests, meter = self._live.upload.requests, self._meter
+        latencies = meter.latencies
+        return replace(
+            summary,
+            requests=Requests(requests.sent, requests.throttled, requests.retried, requests.failed),
+            rate=Rate(
+                mean=round(requests.sent / meter.elapsed, 3), peak=round(meter.peak, 3), cap=self._settings.rate
+            ),
+            latency=Latency(
+                latencies.percentile(50), latencies.percentile(95), latencies.percentile(99), latencies.max or None
+            ),
+            elapsed=round(meter.elapsed, 3),
+            limited_by=meter.limited_by,
+            processes=1,
+        )
+
+
+def _default_ledger(sources: list[Source], suffix: str) -> Path:
+    if not sources:
+        raise InputError("no source is named; name a file, a pattern, or - for standard input")
+    first = sources[0]
+    if isinstance(first, IterableSource | StandardInput):
+        raise InputError("standard input and iterables have no name for a ledger; name one with --ledger")
+    return Path(f"{first.name}{suffix}")
+
+
+def _opened(sources: Iterable[Sources]) -> Iterator[Source]:
+    names: list[str] = []
+    for source in sources:
+        if isinstance(source, str | os.PathLike):
+            names.append(os.fspath(source))
+            continue
+        yield from find_sources(names)
+        names.clear()
+        yield IterableSource(source)
+    yield from find_sources(names)
+
+
+def _nothing_done(summary: Summary) -> Summary:
+    """A session that found everything settled."""
+    records = summary.records
+    return replace(
+        summary,
+        records=replace(records, skipped=records.read),
+        requests=Requests(0, 0, 0, 0),
+        elapsed=0.0,
+        transport=None,
+        processes=1,
+    )
+
+
+def _begins(state: State) -> str:
+    if not state.settled:
+        return "starts" if state.session is None else "starts again, nothing is settled yet"
+    return f"continues after {state.settled:,} settled records"
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One failure surfaces as one exception: the first that is not itself a group."""
+    exc: BaseException = group
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc

@@ -1,0 +1,246 @@
+"""One session at work: reads, checks, hands to the upload, and keeps every settlement."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing, closing
+from typing import NamedTuple
+
+from bulkload.errors import Halt
+from bulkload.installation import Flaw, check
+from bulkload.ledger import Checkpoint, Commit, Ledger, Mark, Sample, Session, State, Writer
+from bulkload.load.settings import ErrorLimit, Settings
+from bulkload.pace import Pacer
+from bulkload.record import Outcome, Record, Settlement
+from bulkload.report import Meter
+from bulkload.retry import Backoff
+from bulkload.sas import Signer
+from bulkload.source import Place, Source, SourceObject
+from bulkload.upload import Ending, Upload
+from bulkload.wire import Transport
+
+# Settlements are written when so many are there, and at least this often: a kill costs less than a second's work.
+COMMIT_AT = 2000
+COMMIT_EVERY = 0.25
+SAMPLE_EVERY = 1.0
+
+# With this many settlements waiting for the disk, reading waits as well.
+BACKLOG = 20_000
+BACKLOG_PAUSE = 0.01
+
+
+class Stop(NamedTuple):
+    """Why a session ends before its run does."""
+
+    exit_code: int
+    reason: str
+
+
+class LiveSession:
+    """A session from its first read to its last commit.
+
+    `stop` ends it early: nothing further is read or sent, what is in flight may be answered within the grace.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        settings: Settings,
+        ledger: Ledger,
+        state: State,
+        session: Session,
+        transport: Transport,
+        signer: Signer,
+        meter: Meter,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self.settled = 0
+        self.bad = 0
+        self._sources = sources
+        self._settings = settings
+        self._ledger = ledger
+        self._session = session
+        self._meter = meter
+        self._tasks = tasks
+        self._starts = state.marks
+        self._errors = ErrorLimit.parse(settings.max_errors)
+        self._taken = 0
+        self._checkpoints: dict[int, Checkpoint] = {}
+        self._pending: list[Settlement] = []
+        self._samples: list[Sample] = []
+        self._marks: dict[int, Mark] = {}
+        self._stop: Stop | None = None
+        self._end: Stop | None = None
+        self._error: Exception | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._writer = Writer(ledger.connection, ledger.path, self._unwritable)
+        self.upload = Upload(
+            transport,
+            signer,
+            settle=self._settle,
+            halt=lambda halt: self.stop(halt.exit_code, str(halt)),
+            pacer=Pacer(settings.rate, clock=time.monotonic),
+            backoff=Backoff(max_attempts=settings.max_attempts, record_timeout=settings.record_timeout),
+            workers=settings.workers,
+            tasks=tasks,
+            clock=time.monotonic,
+            was_accepted=bool(state.totals[Outcome.ACCEPTED]),
+        )
+
+    def __repr__(self) -> str:
+        return f"<LiveSession {self._session.number}, {self.settled} settled>"
+
+    def stop(self, exit_code: int, reason: str) -> None:
+        """End early; the first reason counts."""
+        self._stop = self._stop or Stop(exit_code, reason)
+        self.upload.stop_sending()
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def carry_out(self) -> Stop | None:
+        """Work until all is settled (None) or something stops it; what was settled is on the disk afterwards."""
+        self._reader = self._tasks.create_task(self._read_all())
+        keeper = self._tasks.create_task(self._keep())
+        try:
+            await asyncio.wait([self._reader])
+            await self.upload.drain()
+            if self._stop is not None:
+                await self.upload.stop(self._settings.grace)
+        finally:
+            # Also when the caller cancels: what is settled by now is kept.
+            keeper.cancel()
+            self.upload.stop_sending()
+            self._sample()
+            self._commit()
+            await asyncio.shield(self._writer.close())
+        if self._error is not None:
+            raise self._error
+        return self._stop or self._end
+
+    async def _read_all(self) -> None:
+        try:
+            for number, source in enumerate(self._sources):
+                if not self._starts[number].is_finished and not await self._read(number, source):
+                    return
+        except Halt as exc:
+            # The source broke off: what came before it goes its way to the end first.
+            self._end = Stop(exc.exit_code, str(exc))
+        except Exception as exc:  # an iterable is a user's own code; what it gave before goes its way first
+            self._error = exc
+
+    async def _read(self, number: int, source: Source) -> bool:
+        """Take a source's records from where it was left; False where reading ends before the source does."""
+        start = self._starts[number]
+        checkpoint = self._checkpoints[number] = Checkpoint(start)
+        with closing(self._ledger.settled(number, start)) as settled:
+            skip = next(settled, None)
+            async with aclosing(source.batches(start.place)) as batches:
+                async for batch in batches:
+                    for item in batch.objects:
+                        checkpoint.reach(Place(item.offset, item.line))
+                        if checkpoint.position == skip:
+                            checkpoint.take()
+                            skip = next(settled, None)
+                        elif not await self._take(number, checkpoint, item):
+                            return False
+                    checkpoint.reach(batch.end)
+                    await self._breathe()
+        checkpoint.is_at_end = True
+        return True
+
+    async def _take(self, number: int, checkpoint: Checkpoint, item: SourceObject) -> bool:
+        """Check one source object and hand it on; False where no further one is wanted."""
+        if self._taken == self._settings.limit:
+            self._end = Stop(5, f"--limit {self._settings.limit} is reached")
+            return False
+        self._taken += 1
+        position = checkpoint.take()
+        checked = item.flaw or check(item.data)
+        if isinstance(checked, Flaw):
+            detail = f"line {item.line}: {checked}"
+            self._note(Settlement(number, position, None, Outcome.INVALID, None, 0, None, time.time(), detail))
+            return self._stop is None
+        record = Record(number, position, item.offset, item.line, checked.id, checked.body)
+        checkpoint.hold(record)
+        return await self.upload.admit(record)
+
+    async def _breathe(self) -> None:
+        """Let others run between two batches; wait while the disk is behind."""
+        await asyncio.sleep(0)
+        while self._writer.backlog > BACKLOG and self._stop is None:
+            await asyncio.sleep(BACKLOG_PAUSE)
+
+    def _settle(self, record: Record, ending: Ending) -> None:
+        if ending.latency is not None:
+            self._meter.add(ending.latency)
+        self._checkpoints[record.source].settle(record.position)
+        self._note(
+            Settlement(
+                record.source,
+                record.position,
+                record.id,
+                ending.outcome,
+                ending.status,
+                record.attempts,
+                ending.latency,
+                time.time(),
+                ending.detail,
+                ending.tracking_id,
+            )
+        )
+
+    def _note(self, settlement: Settlement) -> None:
+        """Keep a settlement for the next commit, and count it."""
+        self.settled += 1
+        self._pending.append(settlement)
+        if not settlement.outcome.is_good:
+            self.bad += 1
+            if self._errors.is_passed(self.bad, self.settled):
+                self.stop(3, f"--max-errors {self._settings.max_errors} is passed: {self.bad:,} of {self.settled:,} failed")
+        if len(self._pending) >= COMMIT_AT:
+            self._commit()
+
+    async def _keep(self) -> None:
+        """Commit and sample at their times until cancelled."""
+        sampled = time.monotonic()
+        while True:
+            await asyncio.sleep(COMMIT_EVERY)
+            if time.monotonic() - sampled >= SAMPLE_EVERY:
+                sampled = time.monotonic()
+                self._sample()
+            self._commit()
+
+    def _sample(self) -> None:
+        self._samples.append(self._meter.sample(self.upload.requests, is_starved=self.upload.is_starved))
+
+    def _commit(self) -> None:
+        """Post what was settled, with the marks that are true once it is on the disk."""
+        marks = {number: checkpoint.mark() for number, checkpoint in self._checkpoints.items()}
+        if not self._pending and not self._samples and marks == self._marks:
+            return
+        requests = self.upload.requests
+        self._writer.post(
+            Commit(
+                self._session.number,
+                self._pending,
+                marks,
+                self._samples,
+                requests.sent,
+                requests.throttled,
+                requests.retried,
+                requests.failed,
+            )
+        )
+        self._pending = []
+        self._samples = []
+        self._marks = marks
+        for number in [number for number, mark in marks.items() if mark.is_finished]:
+            del self._checkpoints[number]
+
+    def _unwritable(self, failure: Exception) -> None:
+        if isinstance(failure, Halt):
+            self.stop(failure.exit_code, str(failure))
+        else:
+            self._error = failure
+            self.stop(6, "the ledger's writer failed")

@@ -1,0 +1,86 @@
+"""How a run is carried out: the flags' values, checked."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from bulkload.client import API_VERSION
+from bulkload.errors import InputError
+from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
+
+# Enough for 1,600 requests a second at 40 ms; more connections cost more for each record than they bring.
+WORKERS = 64
+GRACE = 20.0
+
+# A percentage of failures means nothing before so many records.
+PERCENT_FROM = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a run is carried out; the names are those of the command's flags, times are in seconds.
+
+    `max_errors` is a number of records (``100``) or a part of them (``"5%"``). `resume` is the command line that
+    continues, as the summary shows it.
+    """
+
+    workers: int = WORKERS
+    rate: float | None = None
+    max_attempts: int = MAX_ATTEMPTS
+    record_timeout: float = RECORD_TIMEOUT
+    max_errors: int | str | None = None
+    max_duration: float | None = None
+    grace: float = GRACE
+    wait_lock: float = 0.0
+    limit: int | None = None
+    min_records: int = 0
+    when_changed: Literal["refuse", "restart"] = "refuse"
+    transport: Literal["auto", "aiohttp"] = "auto"
+    api_version: str = API_VERSION
+    ca_file: str | os.PathLike[str] | None = None
+    resume: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.workers >= 1, "workers", "at least 1")
+        _require(self.rate is None or self.rate > 0, "rate", "above 0")
+        _require(self.max_attempts >= 1, "max-attempts", "at least 1")
+        _require(self.record_timeout > 0, "record-timeout", "above 0")
+        _require(self.max_duration is None or self.max_duration > 0, "max-duration", "above 0")
+        _require(self.grace >= 0, "grace", "0 or more")
+        _require(self.wait_lock >= 0, "wait-lock", "0 or more")
+        _require(self.limit is None or self.limit >= 1, "limit", "at least 1")
+        _require(self.min_records >= 0, "min-records", "0 or more")
+        _require(self.when_changed in ("refuse", "restart"), "when-changed", "refuse or restart")
+        _require(self.transport in ("auto", "aiohttp"), "transport", "auto or aiohttp")
+        ErrorLimit.parse(self.max_errors)
+
+
+def _require(holds: bool, name: str, words: str) -> None:  # noqa: FBT001
+    if not holds:
+        raise InputError(f"--{name} is {words}")
+
+
+class ErrorLimit(NamedTuple):
+    """How many of a session's records may settle badly; a part of them counts from the 1,000th on."""
+
+    number: int | None = None
+    percent: float | None = None
+
+    @classmethod
+    def parse(cls, value: int | str | None) -> "ErrorLimit":
+        """Read ``100`` or ``5%``; raises `InputError`."""
+        if value is None:
+            return cls()
+        text = str(value).strip()
+        try:
+            limit = cls(percent=float(text[:-1])) if text.endswith("%") else cls(number=int(text))
+        except ValueError:
+            limit = cls(number=-1)
+        if (limit.number or 0) < 0 or not 0 <= (limit.percent or 0) <= 100:
+            raise InputError(f"--max-errors {text} is neither a number of records (100) nor a part of them (5%)")
+        return limit
+
+    def is_passed(self, bad: int, settled: int) -> bool:
+        if self.number is not None:
+            return bad > self.number
+        return self.percent is not None and settled >= PERCENT_FROM and bad * 100 > settled * self.percent

@@ -1,0 +1,62 @@
+"""One installation on its way, and how its way ends."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Outcome(IntEnum):
+    """How a record ended. The numbers stand in ledgers and never change."""
+
+    ACCEPTED = 1
+    INVALID = 2
+    REJECTED = 3
+    EXHAUSTED = 4
+    SUPERSEDED = 5
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+    @property
+    def is_good(self) -> bool:
+        """Accepted, or replaced by a later record of the same id."""
+        return self in (Outcome.ACCEPTED, Outcome.SUPERSEDED)
+
+
+class Record:
+    """An installation between its source and its settlement.
+
+    `source` is the source's number in the run, `position` its ordinal among that source's records, `offset` and
+    `line` where its source object begins. `attempts` and `began` (the loop's clock) are filled on its way.
+    """
+
+    __slots__ = ("attempts", "began", "body", "id", "line", "offset", "position", "source", "throttles")
+
+    def __init__(self, source: int, position: int, offset: int, line: int, id: str, body: bytes) -> None:  # noqa: A002
+        self.source = source
+        self.position = position
+        self.offset = offset
+        self.line = line
+        self.id = id
+        self.body = body
+        self.attempts = 0
+        self.throttles = 0
+        self.began = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Record {self.source}:{self.position} {self.id}>"
+
+
+class Settlement(NamedTuple):
+    """A record's end. `latency` is the last request's, `settled_at` is Unix time; both in seconds."""
+
+    source: int
+    position: int
+    installation_id: str | None
+    outcome: Outcome
+    status: int | None
+    attempts: int
+    latency: float | None
+    settled_at: float
+    detail: str | None = None
+    tracking_id: str | None = None

@@ -1,0 +1,112 @@
+"""A run while it runs: a live line on a terminal, a plain one a minute elsewhere, or nothing."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from bulkload.report.meter import Progress
+from bulkload.report.text import duration
+
+Mode = Literal["auto", "bar", "plain", "none"]
+
+BAR_PAUSE = 0.1
+PLAIN_PAUSE = 60.0
+
+
+class Display(Protocol):
+    """Shows how far a run is until its task is cancelled."""
+
+    async def follow(self, progress: Callable[[], Progress]) -> None: ...
+
+
+def display(mode: Mode, console: Console) -> Display:
+    """The display for a mode; ``auto`` draws a bar on a terminal that can be drawn on."""
+    if mode == "auto":
+        mode = "bar" if console.is_terminal and not console.is_dumb_terminal else "plain"
+    match mode:
+        case "bar":
+            return BarDisplay(console)
+        case "plain":
+            return PlainDisplay(console)
+        case _:
+            return NoDisplay()
+
+
+class NoDisplay:
+    """Shows nothing."""
+
+    async def follow(self, progress: Callable[[], Progress]) -> None:
+        pass
+
+
+class PlainDisplay:
+    """Writes one line a minute."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    async def follow(self, progress: Callable[[], Progress]) -> None:
+        while True:
+            await asyncio.sleep(PLAIN_PAUSE)
+            self._console.print(_line(progress()), highlight=False, soft_wrap=True)
+
+
+class BarDisplay:
+    """Redraws one line at the bottom of a terminal; what is printed meanwhile goes above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Bar(
+            BarColumn(bar_width=24),
+            TaskProgressColumn(show_speed=False),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            auto_refresh=False,
+        )
+
+    async def follow(self, progress: Callable[[], Progress]) -> None:
+        with self._bar:
+            now = progress()
+            task = self._bar.add_task(_short(now), total=now.size)
+            try:
+                while True:
+                    self._draw(task, progress())
+                    await asyncio.sleep(BAR_PAUSE)
+            finally:
+                self._draw(task, progress())
+
+    def _draw(self, task: object, now: Progress) -> None:
+        # A terminal that was closed (SIGHUP) takes nothing any more; the run goes on to its clean end.
+        with suppress(OSError):
+            self._bar.update(task, completed=now.consumed, description=_short(now))  # type: ignore[arg-type]
+            self._bar.refresh()
+
+
+def _short(now: Progress) -> str:
+    parts = [f"{now.accepted:,} accepted"]
+    if now.failed:
+        parts.append(f"{now.failed:,} failed")
+    if now.throttled:
+        parts.append(f"{now.throttled:,} throttled")
+    parts.append(f"{now.rate:,.0f}/s")
+    left = _left(now)
+    if left is not None:
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
+
+
+def _line(now: Progress) -> str:
+    done = f"{now.consumed / now.size:.0%} read, " if now.size else ""
+    return f"{duration(now.elapsed)}: {done}{_short(now)}, {now.in_flight} in flight"
+
+
+def _left(now: Progress) -> float | None:
+    """Seconds to the end of the source at the pace so far; None while nobody can tell."""
+    if not now.size or now.elapsed < 2 or not 0 < now.consumed < now.size:
+        return None
+    return now.elapsed * (now.size - now.consumed) / now.consumed

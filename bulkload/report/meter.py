@@ -1,0 +1,135 @@
+"""Measuring a session: latencies, rates by the second, and what limits them."""
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from bulkload.ledger import Sample
+from bulkload.ledger.ledger import now
+from bulkload.upload import Requests
+
+# Buckets grow by 2 %: a percentile is within 1 % of the truth, from a microsecond to hours in under 1,200 buckets.
+_GROWTH = math.log(1.02)
+_SHORTEST = 1e-6
+
+# A second in which this part of the cap was used, of the requests was throttled, of the processor was busy, is
+# limited by it.
+CAP_USED = 0.9
+THROTTLED = 0.01
+BUSY = 0.85
+
+
+class Latencies:
+    """How long requests took, in seconds, in constant memory."""
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+        self.count = 0
+        self.max = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Latencies of {self.count} requests>"
+
+    def add(self, seconds: float) -> None:
+        self._buckets[int(math.log(max(seconds, _SHORTEST) / _SHORTEST) / _GROWTH)] += 1
+        self.count += 1
+        if seconds > self.max:
+            self.max = seconds
+
+    def percentile(self, percent: float) -> float | None:
+        """The latency that `percent` of the requests stayed within; None where there was none."""
+        if not self.count:
+            return None
+        wanted = math.ceil(self.count * percent / 100)
+        for bucket in sorted(self._buckets):
+            wanted -= self._buckets[bucket]
+            if wanted <= 0:
+                return min(math.exp((bucket + 0.5) * _GROWTH) * _SHORTEST, self.max)
+        return self.max
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A run at this moment. `rate` is requests per second in the last second, sizes are in bytes."""
+
+    settled: int
+    accepted: int
+    failed: int
+    throttled: int
+    in_flight: int
+    rate: float
+    consumed: int
+    size: int | None
+    elapsed: float
+    p50: float | None
+    p99: float | None
+
+
+class Meter:
+    """Follows a session second by second."""
+
+    def __init__(self, cap: float | None) -> None:
+        self.latencies = Latencies()
+        self.peak = 0.0
+        self.rate = 0.0
+        self.last: Sample | None = None
+        self._cap = cap
+        self._started = time.monotonic()
+        self._second = Latencies()
+        self._at = self._started
+        self._processor = time.process_time()
+        self._before = Requests()
+        self._limits: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"<Meter {self.rate:.0f}/s, {self.limited_by}>"
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def limited_by(self) -> str | None:
+        """What limited most of the session's seconds."""
+        return self._limits.most_common(1)[0][0] if self._limits else None
+
+    def add(self, latency: float) -> None:
+        self.latencies.add(latency)
+        self._second.add(latency)
+
+    def sample(self, requests: Requests, *, is_starved: bool) -> Sample:
+        """Close a second, in which `requests` grew to what it is now."""
+        at, processor = time.monotonic(), time.process_time()
+        seconds = max(at - self._at, 1e-9)
+        before = self._before
+        sent = requests.sent - before.sent
+        throttled = requests.throttled - before.throttled
+        self.rate = sent / seconds
+        # A short last slice tells nothing of a peak.
+        if seconds > 0.5 or not self.peak:
+            self.peak = max(self.peak, self.rate)
+        self._limits[self._limit(sent, throttled, (processor - self._processor) / seconds, is_starved)] += 1
+        self.last = Sample(
+            at=now(),
+            accepted=requests.accepted - before.accepted,
+            throttled=throttled,
+            failed=requests.failed - before.failed,
+            rate=round(self.rate, 3),
+            p50=self._second.percentile(50),
+            p99=self._second.percentile(99),
+        )
+        self._at, self._processor, self._second = at, processor, Latencies()
+        self._before = Requests(
+            requests.accepted, requests.rejected, requests.throttled, requests.failed, requests.retried
+        )
+        return self.last
+
+    def _limit(self, sent: int, throttled: int, busy: float, is_starved: bool) -> str:  # noqa: FBT001
+        if throttled > sent * THROTTLED:
+            return "throttling"
+        if self._cap and self.rate >= self._cap * CAP_USED:
+            return "cap"
+        if busy >= BUSY:
+            return "processor"
+        return "reader" if is_starved else "hub latency"

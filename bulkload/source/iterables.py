@@ -1,0 +1,98 @@
+"""Python iterables, plain and asynchronous, as sources."""
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from bulkload.installation import Flaw
+from bulkload.source.place import Batch, Place, SourceObject
+from bulkload.source.reading import read_ahead
+
+# The records of an iterable that tell it apart from another.
+FINGERPRINT_RECORDS = 100
+
+# Elements handed over together; an asynchronous iterable's are handed over as they come.
+TOGETHER = 256
+
+Element = Mapping[str, Any] | bytes | str
+
+
+class IterableSource:
+    """Records from a Python iterable: mappings, or JSON texts. Its offsets are ordinals.
+
+    A plain iterable is read in a thread of its own, so that one that blocks (a database cursor) does not hold the loop.
+    """
+
+    name = "iterable"
+    size = None
+    consumed = 0
+
+    def __init__(self, elements: Iterable[Element] | AsyncIterable[Element]) -> None:
+        if isinstance(elements, AsyncIterable):
+            self._elements = _one_by_one(elements)
+        else:
+            self._elements = read_ahead(lambda: _together(elements))
+        self._held: list[list[SourceObject]] = []
+
+    def __repr__(self) -> str:
+        return "<IterableSource>"
+
+    async def fingerprint(self) -> str:
+        await self.count(FINGERPRINT_RECORDS)
+        held = [element.data for group in self._held for element in group][:FINGERPRINT_RECORDS]
+        digest = hashlib.sha256(b"\n".join(held)).hexdigest()[:32]
+        return f"iterable:{digest}"
+
+    async def count(self, limit: int) -> int:
+        """Counted in memory: what is read for it is held until `batches` gives it."""
+        number = sum(map(len, self._held))
+        while number < limit:
+            group = await anext(self._elements, None)
+            if group is None:
+                break
+            self._held.append(group)
+            number += len(group)
+        return min(number, limit)
+
+    async def batches(self, start: Place) -> AsyncGenerator[Batch, None]:
+        while self._held:
+            yield _after(start, self._held.pop(0))
+        async for group in self._elements:
+            yield _after(start, group)
+
+
+def _after(start: Place, group: list[SourceObject]) -> Batch:
+    last = group[-1]
+    return Batch([element for element in group if element.offset >= start.offset], Place(last.offset + 1, last.line + 1))
+
+
+def _together(elements: Iterable[Element]) -> Iterator[list[SourceObject]]:
+    group: list[SourceObject] = []
+    for ordinal, element in enumerate(elements):
+        group.append(_source_object(element, ordinal))
+        if len(group) == TOGETHER:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+async def _one_by_one(elements: AsyncIterable[Element]) -> AsyncIterator[list[SourceObject]]:
+    ordinal = 0
+    async for element in elements:
+        yield [_source_object(element, ordinal)]
+        ordinal += 1
+
+
+def _source_object(element: Element, ordinal: int) -> SourceObject:
+    if isinstance(element, bytes):
+        return SourceObject(element, ordinal, ordinal + 1)
+    if isinstance(element, str):
+        return SourceObject(element.encode(errors="surrogatepass"), ordinal, ordinal + 1)
+    try:
+        return SourceObject(orjson.dumps(element if isinstance(element, dict) else dict(element)), ordinal, ordinal + 1)
+    except (TypeError, ValueError) as exc:
+        flaw = Flaw("not-json", f"the element cannot be written as JSON: {exc}")
+        return SourceObject(repr(element).encode(errors="backslashreplace")[:1024], ordinal, ordinal + 1, flaw)

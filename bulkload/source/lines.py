@@ -1,0 +1,93 @@
+"""Lines from a stream of bytes, in chunks of whole lines, whatever their length."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from bulkload.installation import Flaw
+from bulkload.source.place import Batch, Place, SourceObject
+
+# A read of 256 KiB holds some 600 installations: the hand-over between threads is paid once for all of them.
+CHUNK = 256 * 1024
+
+# The longest line that is taken for a record; the service's own limit of a request is far below.
+MAX_LINE = 1024 * 1024
+
+# What is kept of a longer line, so that a person can tell which one it was.
+KEPT_OF_LONG_LINE = 1024
+
+BOM = b"\xef\xbb\xbf"
+
+
+class Readable(Protocol):
+    """A stream whose `read` gives up to `size` bytes as soon as it has any, and nothing at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Chunk(NamedTuple):
+    """Whole lines as they were read; or the first KiB of one line that is longer than `MAX_LINE`."""
+
+    data: bytes
+    start: Place
+    end: Place
+
+    @property
+    def is_too_long(self) -> bool:
+        return self.end.offset - self.start.offset > len(self.data)
+
+
+def chunks(stream: Readable, start: Place) -> Iterator[Chunk]:
+    """Cut a stream that stands at `start` into chunks; holds at most `MAX_LINE` and two reads."""
+    offset, line = start
+    rest = b""
+    while block := stream.read(CHUNK):
+        if offset == 0 and not rest and block.startswith(BOM):
+            offset, block = len(BOM), block[len(BOM) :]
+        first_end = block.find(b"\n") + 1
+        if len(rest) + (first_end - 1 if first_end else len(block)) > MAX_LINE:
+            chunk, rest = _long_line(stream, rest, block, Place(offset, line))
+            yield chunk
+            offset, line = chunk.end
+            if not (cut := rest.rfind(b"\n") + 1):
+                continue
+            data, rest = rest[:cut], rest[cut:]
+        elif first_end:
+            cut = block.rfind(b"\n") + 1
+            data, rest = rest + block[:cut], block[cut:]
+        else:
+            rest += block
+            continue
+        end = Place(offset + len(data), line + data.count(b"\n"))
+        yield Chunk(data, Place(offset, line), end)
+        offset, line = end
+    if rest:
+        yield Chunk(rest, Place(offset, line), Place(offset + len(rest), line + 1))
+
+
+def _long_line(stream: Readable, rest: bytes, block: bytes, start: Place) -> tuple[Chunk, bytes]:
+    """Read to the end of a line that is too long, keeping its head; returns what was read past it as well."""
+    head = (rest[:KEPT_OF_LONG_LINE] + block[:KEPT_OF_LONG_LINE])[:KEPT_OF_LONG_LINE]
+    length = len(rest)
+    while block and not (end := block.find(b"\n") + 1):
+        length += len(block)
+        block = stream.read(CHUNK)
+    if block:
+        length += end
+        block = block[end:]
+    return Chunk(head, start, Place(start.offset + length, start.line + 1)), block
+
+
+def split(chunk: Chunk) -> Batch:
+    """The source objects of a chunk of NDJSON; blank lines are passed over, line ends are taken off."""
+    if chunk.is_too_long:
+        length = chunk.end.offset - chunk.start.offset
+        flaw = Flaw("line-too-long", f"the line has {length:,} bytes; {MAX_LINE:,} are the most")
+        return Batch([SourceObject(chunk.data, *chunk.start, flaw)], chunk.end)
+    objects = []
+    offset, line = chunk.start
+    for text in chunk.data.split(b"\n"):
+        if stripped := text.strip():
+            objects.append(SourceObject(stripped, offset, line))
+        offset += len(text) + 1
+        line += 1
+    return Batch(objects, chunk.end)

@@ -1,0 +1,370 @@
+"""The bounded worker pool: carries records to the hub until each settles.
+
+Every id in hand is in one of these states, and at most one request for an id is on its way:
+
+- *ready*: its record waits in `_waiting`, its id in the queue `_ready`;
+- *resting*: its record waits in `_waiting`, a timer in `_resting` puts the id back into the queue;
+- *in flight*: its id is in `_flying`; a later record of the same id may wait in `_waiting` meanwhile.
+
+A record that comes while an earlier one of its id waits takes its place, and the earlier one is superseded. So the
+last record of an id decides, whatever the concurrency.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bulkload.errors import Halt
+from bulkload.installation import push_channels
+from bulkload.pace import Pacer
+from bulkload.record import Outcome, Record
+from bulkload.retry import Backoff, Judgment, Verdict, judge, retry_after
+from bulkload.sas import Signer
+from bulkload.wire import Answer, Fault, Transport
+
+# Records in hand: enough to keep every worker busy while some rest, and never more than this many bytes.
+IN_HAND = 2000
+IN_HAND_PER_WORKER = 4
+IN_HAND_BYTES = 32 * 1024 * 1024
+
+# A hub that was never reached in a session gets this many tries, a few seconds in all.
+TRIES_TO_REACH = 4
+REST_TO_REACH = 0.5
+
+# After this many requests in a row without an answer the hub counts as gone: one request at a time asks for it.
+GONE_AFTER = 20
+LONGEST_REST_WHILE_GONE = 30.0
+
+# A 403 without a cause, before anything was ever accepted: asked again this often, this far apart.
+TRIES_OF_BARE_403 = 5
+REST_OF_BARE_403 = 2.0
+
+# After an acceptance a 403 without a cause is a throttle, believed this long while nothing is accepted.
+PATIENCE = 15 * 60.0
+
+
+@dataclass(slots=True)
+class Requests:
+    """What the requests of this session came to."""
+
+    accepted: int = 0
+    rejected: int = 0
+    throttled: int = 0
+    failed: int = 0
+    retried: int = 0
+
+    @property
+    def sent(self) -> int:
+        return self.accepted + self.rejected + self.throttled + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a record's way ended, with what its last answer said; `latency` in seconds."""
+
+    outcome: Outcome
+    status: int | None = None
+    latency: float | None = None
+    detail: str | None = None
+    tracking_id: str | None = None
+
+
+SUPERSEDED = Ending(Outcome.SUPERSEDED)
+
+
+class Upload:
+    """Takes records by `admit` and tells each one's end by `settle`, until `drain` returns or `stop` is called.
+
+    Where the hub refuses the whole run it stops sending by itself and says why by `halt`.
+    The first request leaves alone; once the hub has taken or rejected a record, up to `workers` are in flight. Its
+    workers live in `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything;
+    `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        signer: Signer,
+        *,
+        settle: Callable[[Record, Ending], None],
+        halt: Callable[[Halt], None],
+        pacer: Pacer,
+        backoff: Backoff,
+        workers: int,
+        tasks: asyncio.TaskGroup,
+        clock: Callable[[], float],
+        was_accepted: bool = False,
+    ) -> None:
+        self.requests = Requests()
+        self._transport = transport
+        self._signer = signer
+        self._settle = settle
+        self._halt = halt
+        self._pacer = pacer
+        self._backoff = backoff
+        self._workers = workers
+        self._tasks = tasks
+        self._clock = clock
+        self._most = max(IN_HAND, IN_HAND_PER_WORKER * workers)
+
+        self._waiting: dict[str, Record] = {}
+        self._flying: dict[str, Record] = {}
+        self._ready: deque[str] = deque()
+        self._resting: dict[str, asyncio.TimerHandle] = {}
+        self._count = 0
+        self._bytes = 0
+
+        self._working: set[asyncio.Task[None]] = set()
+        self._pausing: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._is_stopping = False
+
+        self._was_accepted = was_accepted
+        self._accepted_at = clock()
+        self._was_answered = False
+        self._is_open = False
+        self._unanswered = 0
+        self._bare_refusals = 0
+        self._renewed: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Upload {self._count} in hand, {len(self._flying)} in flight, {len(self._resting)} resting>"
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are waiting for their answer."""
+        return len(self._flying)
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether the pool could send more than there is to send."""
+        return not self._ready and len(self._working) < self._workers
+
+    async def admit(self, record: Record) -> bool:
+        """Take a record in hand as soon as there is room for it; False when the upload is stopping instead."""
+        while not self._is_stopping and self._count and self._is_full(record):
+            await self._change()
+        if self._is_stopping:
+            return False
+        self._count += 1
+        self._bytes += len(record.body)
+        earlier = self._waiting.get(record.id)
+        self._waiting[record.id] = record
+        if earlier is not None:
+            self._end(earlier, SUPERSEDED)
+            if record.id in self._resting:
+                self._wake(record.id)
+        elif record.id not in self._flying:
+            self._ready.append(record.id)
+            self._pump()
+        return True
+
+    async def drain(self) -> None:
+        """Wait until everything admitted is settled, or the upload is stopping."""
+        while self._count and not self._is_stopping:
+            await self._change()
+
+    async def stop(self, grace: float) -> None:
+        """Send nothing further, and give the requests in flight `grace` seconds to be answered."""
+        self.stop_sending()
+        if self._working:
+            _, late = await asyncio.wait(self._working, timeout=grace)
+            for task in late:
+                task.cancel()
+
+    def stop_sending(self) -> None:
+        """From now on no request leaves; what waits or rests stays unsettled."""
+        self._is_stopping = True
+        for task in self._pausing:
+            task.cancel()
+        for handle in self._resting.values():
+            handle.cancel()
+        self._changed.set()
+
+    def _is_full(self, record: Record) -> bool:
+        return self._count >= self._most or self._bytes + len(record.body) > IN_HAND_BYTES
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _pump(self) -> None:
+        """Start a worker for each ready record, as far as the pool's bound allows."""
+        limit = self._workers if self._is_open else 1
+        while self._ready and len(self._working) < limit and not self._is_stopping:
+            self._working.add(self._tasks.create_task(self._work(self._ready.popleft())))
+
+    async def _work(self, id: str) -> None:  # noqa: A002
+        try:
+            await self._carry(id)
+            while self._ready and not self._is_stopping and (self._is_open or len(self._working) == 1):
+                await self._carry(self._ready.popleft())
+        finally:
+            self._working.discard(asyncio.current_task())
+
+    async def _carry(self, id: str) -> None:  # noqa: A002
+        """Pace, sign, send and judge the record that waits under an id."""
+        if not self._pacer.is_free:
+            await self._pause()
+        record = self._waiting.pop(id)
+        self._flying[id] = record
+        began = self._clock()
+        if not record.began:
+            record.began = began
+        if record.attempts:
+            self.requests.retried += 1
+        token = self._signer.token
+        try:
+            answer = await self._transport.put(record, token)
+        except asyncio.CancelledError:
+            self.requests.failed += 1
+            raise
+        finally:
+            del self._flying[id]
+        now = self._clock()
+        self._conclude(record, answer, token, now - began, now)
+
+    async def _pause(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._pausing.add(task)
+        try:
+            await self._pacer.turn()
+        finally:
+            self._pausing.discard(task)
+
+    def _conclude(self, record: Record, answer: Answer, token: str, latency: float, now: float) -> None:
+        """Turn an answer into the record's end or its next try."""
+        judgment = judge(answer)
+        if answer.fault is None:
+            self._was_answered = True
+            self._unanswered = 0
+        match judgment.verdict:
+            case Verdict.ACCEPT:
+                self.requests.accepted += 1
+                record.attempts += 1
+                self._accepted(token, now)
+                self._finish(record, Ending(Outcome.ACCEPTED, answer.status, latency))
+            case Verdict.REJECT:
+                self.requests.rejected += 1
+                record.attempts += 1
+                self._open()
+                self._finish(record, _ending(Outcome.REJECTED, record, answer, judgment, latency))
+            case Verdict.THROTTLE:
+                self.requests.throttled += 1
+                self._throttled(record, answer, judgment, now)
+            case Verdict.RETRY:
+                self.requests.failed += 1
+                self._failed(record, answer, judgment, latency, now)
+            case Verdict.HALT:
+                self.requests.failed += 1
+                self._refused(record, answer, judgment, token)
+
+    def _accepted(self, token: str, now: float) -> None:
+        self._was_accepted = True
+        self._accepted_at = now
+        self._pacer.accepted()
+        if token == self._renewed:
+            self._renewed = None
+        self._open()
+
+    def _open(self) -> None:
+        """The hub works on records: as many workers as the bound allows may send."""
+        if not self._is_open:
+            self._is_open = True
+            self._pump()
+
+    def _throttled(self, record: Record, answer: Answer, judgment: Judgment, now: float) -> None:
+        """Everyone is held; the record has used up no attempt and goes first."""
+        rest = retry_after(answer)
+        if not judgment.is_explicit and not self._was_accepted:
+            self._bare_refusals += 1
+            if self._bare_refusals > TRIES_OF_BARE_403:
+                self._stop_for(
+                    "the hub refuses every request: either the policy of the connection string has no right to write "
+                    f"(it needs Manage or Listen), or the namespace is throttled; check the policy first ({judgment.reason})"
+                )
+            rest = REST_OF_BARE_403
+        elif not judgment.is_explicit and now - self._accepted_at > PATIENCE:
+            self._stop_for(f"the hub has accepted nothing for {PATIENCE / 60:.0f} minutes ({judgment.reason}); run it again later")
+        self._pacer.hold(rest)
+        self._again(record)
+
+    def _failed(self, record: Record, answer: Answer, judgment: Judgment, latency: float, now: float) -> None:
+        """A transient fault: the record rests, unless it is the hub that is out of reach."""
+        if answer.fault is not None:
+            self._unanswered += 1
+            if not self._was_answered:
+                self._unreached(record, answer, judgment)
+                return
+            if self._unanswered >= GONE_AFTER:
+                self._is_open = False
+                self._pacer.hold(None)
+                self._again(record)
+                return
+        record.attempts += 1
+        rest = self._backoff.rest(record.attempts, record.began, now)
+        if rest is None:
+            self._finish(record, _ending(Outcome.EXHAUSTED, record, answer, judgment, latency))
+        else:
+            self._again(record, rest)
+
+    def _unreached(self, record: Record, answer: Answer, judgment: Judgment) -> None:
+        """Nothing was ever answered in this session: a few more tries, then the run stops."""
+        if answer.fault is Fault.TLS or self._unanswered >= TRIES_TO_REACH:
+            advice = "give its certificate authority with --ca-file" if answer.fault is Fault.TLS else "check the Endpoint of the connection string, and the network"
+            self._stop_for(f"the hub cannot be reached: {judgment.reason}; {advice}")
+        self._again(record, REST_TO_REACH * self._unanswered)
+
+    def _refused(self, record: Record, answer: Answer, judgment: Judgment, token: str) -> None:
+        """The hub refuses the run; a refused token is signed anew once, since a clock may have jumped."""
+        if answer.status == 401 and token != self._renewed:
+            self._signer.renew(token, hub_time=answer.date)
+            self._renewed = self._signer.token
+        else:
+            error = self._signer.clock_error
+            hint = f"; this machine's clock is {abs(error):.0f} s {'ahead of' if error > 0 else 'behind'} the hub's" if error else ""
+            self._stop_for(judgment.reason + hint)
+        self._again(record)
+
+    def _stop_for(self, reason: str) -> None:
+        self.stop_sending()
+        self._halt(Halt(reason))
+
+    def _again(self, record: Record, rest: float = 0.0) -> None:
+        """Put a record back that was in flight, unless a later one of its id came meanwhile."""
+        if record.id in self._waiting:
+            self._end(record, SUPERSEDED)
+            self._ready.append(record.id)
+        else:
+            self._waiting[record.id] = record
+            if rest and not self._is_stopping:
+                self._resting[record.id] = asyncio.get_running_loop().call_later(rest, self._wake, record.id)
+            else:
+                self._ready.appendleft(record.id)
+
+    def _wake(self, id: str) -> None:  # noqa: A002
+        self._resting.pop(id).cancel()
+        self._ready.append(id)
+        self._pump()
+
+    def _finish(self, record: Record, ending: Ending) -> None:
+        """End a record that was in flight; a later one of its id may go now."""
+        self._end(record, ending)
+        if record.id in self._waiting:
+            self._ready.append(record.id)
+
+    def _end(self, record: Record, ending: Ending) -> None:
+        self._count -= 1
+        self._bytes -= len(record.body)
+        self._settle(record, ending)
+        self._changed.set()
+
+
+def _ending(outcome: Outcome, record: Record, answer: Answer, judgment: Judgment, latency: float) -> Ending:
+    """An end that people will look into; the record's push channels are cut out of the hub's words."""
+    detail = judgment.reason
+    for channel in push_channels(record.body):
+        detail = detail.replace(channel, "…")
+    return Ending(outcome, answer.status or None, latency, detail, answer.tracking_id)

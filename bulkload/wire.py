@@ -1,0 +1,60 @@
+"""What goes to a hub and what comes back: the seam at which a transport plugs in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Protocol
+
+from bulkload.record import Record
+
+
+
+class Fault(Enum):
+    """Why a request has no answer."""
+
+    NAME = "the host's name is not known"
+    CONNECT = "no connection"
+    TLS = "no trusted TLS connection"
+    TIMEOUT = "no answer in time"
+    BROKEN = "the connection broke"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request came to: a status with headers and body; or, with status 0, the fault that kept it from one."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    fault: Fault | None = None
+    words: str = ""
+
+    @property
+    def tracking_id(self) -> str | None:
+        """What Azure support asks for."""
+        return self.headers.get("TrackingId")
+
+    @property
+    def date(self) -> float | None:
+        """The hub's clock when it answered, in Unix seconds."""
+        try:
+            return parsedate_to_datetime(self.headers["Date"]).timestamp()
+        except (KeyError, ValueError):
+            return None
+
+
+# The usual answer carries nothing that anybody reads, so all of them are one object.
+OK = Answer(200)
+
+
+class Transport(Protocol):
+    """Carries one PUT to the hub; never raises for what the network or the hub does."""
+
+    name: str
+
+    async def put(self, record: Record, token: str) -> Answer:
+        """PUT the record's body under its id, with `token` as Authorization."""
+
+    async def close(self) -> None:
+        """Close every connection."""
