@@ -13,15 +13,12 @@ LISTEN_POLICY = "DefaultListenSharedAccessSignature"
 KEY = "b3BlbnMgYW4gZW11bGF0b3IsIG5vdGhpbmcgZWxzZS4="
 LISTEN_KEY = "bGlzdGVucyB0byBhbiBlbXVsYXRvciwgbm8gbW9yZS4="
 
-# Clients share one token for a hub; past this many in one second each is simply verified again.
-_REMEMBERED = 1024
-
 
 class Access:
-    """Verifies tokens, each that is good for a whole hub once a second at most.
+    """Verifies tokens, one that is good for a whole hub once a second at most.
 
-    Tokens expire at a whole second, so one that is good now is good until this second ends; forgetting them all
-    then refuses an expired one on time and bounds the memory. Refused ones are not remembered.
+    Tokens expire at a whole second, so what is good now is good until this second ends. All are forgotten then, which
+    refuses an expired one on time and keeps no more than a second's worth. Refused ones are not remembered.
     """
 
     def __init__(self, key: str, *, clock: Callable[[], float] = time.time) -> None:
@@ -40,7 +37,7 @@ class Access:
         if (authorization, hub) in self._good:
             return None
         refusal = self._verified(authorization, f"{hub}/{path}", now)
-        if refusal is None and len(self._good) < _REMEMBERED and not self._verified(authorization, hub, now):
+        if refusal is None and not self._verified(authorization, hub, now):
             self._good.add((authorization, hub))
         return refusal
 

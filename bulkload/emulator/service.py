@@ -1,5 +1,6 @@
 """What the hub answers to each request, decided without a socket."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from bulkload import installation
 from bulkload.emulator.access import Access
 from bulkload.emulator.answers import Answer
 from bulkload.installation import Flaw
+
+_API_VERSION = re.compile(r"(?:^|&)api-version=[^&]", re.IGNORECASE)
 
 _METHODS = "DELETE, GET, PUT"
 
@@ -48,7 +51,7 @@ class Address(NamedTuple):
     @property
     def has_api_version(self) -> bool:
         """Whether the query names an api-version; any one will do."""
-        return any(part.partition("=")[2] for part in self.query.split("&") if part.lower().startswith("api-version="))
+        return _API_VERSION.search(self.query) is not None
 
 
 class Service:

@@ -15,14 +15,14 @@ from bulkload.ledger.ledger import Sample
 from bulkload.ledger.schema import POSITION_BITS, broken
 from bulkload.record import Outcome, Settlement
 
-# Rows go in by one statement for this many. executemany gives up the interpreter lock for every row, and beside a
-# busy loop each return of it waits for the switch interval: 33 rows/s were measured, against 24,000/s this way.
-ROWS_TOGETHER = 500
+# Rows go in by one statement for so many. executemany gives up the interpreter lock for every row, and beside a busy
+# loop each return of it waits for the switch interval: 33 rows/s were measured, against 24,000/s this way. A few fixed
+# sizes, because SQLite's compiled statements are kept, and large ones are hundreds of kilobytes each.
+ROWS_TOGETHER = (500, 25, 1)
 
 _COLUMNS = 10
 _ROW = f"({','.join('?' * _COLUMNS)})"
-_INSERT = "INSERT INTO settlements VALUES "
-_INSERT_MANY = _INSERT + ",".join([_ROW] * ROWS_TOGETHER)
+_INSERT = {size: f"INSERT INTO settlements VALUES {','.join([_ROW] * size)}" for size in ROWS_TOGETHER}
 _UPDATE_TOTALS = f"UPDATE runs SET {', '.join(f'{outcome.word} = {outcome.word} + ?' for outcome in Outcome)}"
 
 
@@ -95,10 +95,11 @@ class Writer:
         execute = self._connection.execute
         rows = [_row(settlement) for settlement in commit.settlements]
         execute("BEGIN IMMEDIATE")
-        for start in range(0, len(rows), ROWS_TOGETHER):
-            some = rows[start : start + ROWS_TOGETHER]
-            sql = _INSERT_MANY if len(some) == ROWS_TOGETHER else _INSERT + ",".join([_ROW] * len(some))
-            execute(sql, list(chain.from_iterable(some)))
+        start = 0
+        for size in ROWS_TOGETHER:
+            while len(rows) - start >= size:
+                execute(_INSERT[size], list(chain.from_iterable(rows[start : start + size])))
+                start += size
         totals = Counter(settlement.outcome for settlement in commit.settlements)
         execute(_UPDATE_TOTALS, [totals[outcome] for outcome in Outcome])
         for number, mark in commit.marks.items():
