@@ -1,16 +1,16 @@
 """Bring device installations into Azure Notification Hubs in bulk.
 
-    import bulkload
+import bulkload
 
-    hub = bulkload.Hub.from_connection_string(text, hub="devices")
-    summary = await bulkload.load("devices.ndjson", hub=hub, rate=500)
+hub = bulkload.Hub.from_connection_string(text, hub="devices")
+summary = await bulkload.load("devices.ndjson", hub=hub, rate=500)
 """
 
 from bulkload.errors import BulkloadError, Halt, InputError, LedgerLocked
 from bulkload.hub import Hub
-from bulkload.report.status import status
 from bulkload.load import Loader, Settings, load
 from bulkload.report.meter import Progress
+from bulkload.report.status import status
 from bulkload.report.summary import Latency, Rate, Records, Requests, Summary
 
 __all__ = [

@@ -1,6 +1,5 @@
 """The hub's REST operations over aiohttp."""
 
-import asyncio
 import ssl
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
@@ -65,7 +64,7 @@ class AiohttpTransport:
                     await response.release()
                     return OK
                 return Answer(response.status, response.headers, await _head(response.content))
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as exc:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
             return Answer(0, fault=_fault(exc), words=_words(exc))
 
     async def close(self) -> None:
@@ -87,7 +86,7 @@ def _fault(exc: Exception) -> Fault:
             return Fault.TLS
         case aiohttp.ClientConnectorError():
             return Fault.CONNECT
-        case asyncio.TimeoutError():
+        case TimeoutError():
             return Fault.TIMEOUT
         case _:
             return Fault.BROKEN
@@ -104,7 +103,9 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as exc:
-            raise InputError(f"--ca-file {ca_file} cannot be used: {exc.strerror or exc}; it holds certificates in PEM form") from exc
+            raise InputError(
+                f"--ca-file {ca_file} cannot be used: {exc.strerror or exc}; it holds certificates in PEM form"
+            ) from exc
     return context
 
 

@@ -17,8 +17,8 @@ _FORM = "Endpoint=sb://…/;SharedAccessKeyName=…;SharedAccessKey=…"
 class Hub:
     """A notification hub's address and the policy that may write to it.
 
-    `host` is host and port as in a URL, `scheme` is ``https`` or, for a loopback host only, ``http``. `alias` stands for
-    the host in ledgers, where the host changes from run to run.
+    `host` is host and port as in a URL, `scheme` is ``https`` or, for a loopback host only, ``http``. `alias` stands
+    for the host in ledgers, where the host changes from run to run.
     """
 
     host: str
@@ -35,7 +35,9 @@ class Hub:
         Raises `InputError` for anything that cannot be used. No message repeats the key.
         """
         fields = _fields(text)
-        missing = [name for name in ("Endpoint", "SharedAccessKeyName", "SharedAccessKey") if not fields.get(name.lower())]
+        missing = [
+            name for name in ("Endpoint", "SharedAccessKeyName", "SharedAccessKey") if not fields.get(name.lower())
+        ]
         if missing:
             raise InputError(f"the connection string has no {' and no '.join(missing)}; its form is {_FORM}")
         scheme, host = _address(fields["endpoint"])
@@ -73,9 +75,14 @@ def _address(endpoint: str) -> tuple[str, str]:
     except ValueError as exc:
         raise InputError(f"the connection string's Endpoint {endpoint!r} is not an address: {exc}") from exc
     if parts.scheme not in ("sb", "https", "http") or not host:
-        raise InputError(f"the connection string's Endpoint {endpoint!r} is not an address; its form is sb://NAMESPACE.servicebus.windows.net/")
+        raise InputError(
+            f"the connection string's Endpoint {endpoint!r} is not an address; its form is sb://NAMESPACE.servicebus.windows.net/"
+        )
     if parts.scheme == "http" and not _is_loopback(host):
-        raise InputError(f"the connection string's Endpoint {endpoint!r} would send the key's signatures in the clear; http:// is for this machine only, use sb://")
+        raise InputError(
+            f"the connection string's Endpoint {endpoint!r} would send tokens in the clear; "
+            "http:// is for this machine only, use sb://"
+        )
     shown = f"[{host}]" if ":" in host else host
     return ("http" if parts.scheme == "http" else "https"), (f"{shown}:{port}" if port else shown)
 
@@ -91,7 +98,9 @@ def _is_loopback(host: str) -> bool:
 
 def _agreed_name(given: str | None, entity_path: str | None) -> str:
     if given and entity_path and given != entity_path:
-        raise InputError(f"two hubs are named: {given} and, as the connection string's EntityPath, {entity_path}; take one away")
+        raise InputError(
+            f"two hubs are named: {given} and, as the connection string's EntityPath, {entity_path}; take one away"
+        )
     name = given or entity_path
     if not name:
         raise InputError("no hub is named; name it with --hub, BULKLOAD_HUB or the connection string's EntityPath")

@@ -11,7 +11,7 @@ import orjson
 
 PLATFORMS = frozenset({"apns", "wns", "mpns", "adm", "gcm", "fcmv1", "baidu", "browser", "xiaomi"})
 
-# "Entity segments can contain only letters, numbers, periods (.), hyphens (-), and underscores (_)."
+# The service's words: entity segments can contain only letters, numbers, periods, hyphens and underscores.
 _ID = re.compile(r"[A-Za-z0-9._-]+")
 
 # "Valid tag characters are alphanumeric, _, @, -, ., : and #"; up to 120 of them. A leading $ is the service's own.
@@ -113,7 +113,7 @@ def _tags_flaw(tags: object) -> Flaw | None:
         if not _TAG.fullmatch(tag):
             return Flaw(
                 "tag-characters",
-                f"tags[{number}] {_short(tag)} may hold letters, digits and '_', '@', '#', '.', ':', '-' only, 1 to 120 of them",
+                f"tags[{number}] {_short(tag)} is not 1 to 120 letters, digits and '_', '@', '#', '.', ':', '-'",
             )
     return None
 

@@ -30,7 +30,7 @@ class Record:
     `line` where its source object begins. `attempts` and `began` (the loop's clock) are filled on its way.
     """
 
-    __slots__ = ("attempts", "began", "body", "id", "line", "offset", "position", "source", "throttles")
+    __slots__ = ("attempts", "began", "body", "id", "line", "offset", "position", "source")
 
     def __init__(self, source: int, position: int, offset: int, line: int, id: str, body: bytes) -> None:  # noqa: A002
         self.source = source
@@ -40,7 +40,6 @@ class Record:
         self.id = id
         self.body = body
         self.attempts = 0
-        self.throttles = 0
         self.began = 0.0
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from html import unescape
 import tenacity
 
 from bulkload.errors import InputError
-from bulkload.wire import Answer, Fault
+from bulkload.wire import Answer
 
 MAX_ATTEMPTS = 8
 RECORD_TIMEOUT = 600.0
@@ -90,7 +90,9 @@ def _refused(answer: Answer, reason: str) -> Judgment:
     if answer.status == 429 or "Retry-After" in answer.headers:
         return Judgment(Verdict.THROTTLE, reason)
     if QUOTA_WORDS.search(reason):
-        return Judgment(Verdict.HALT, f"the namespace holds all the devices it may; split them over namespaces ({reason})")
+        return Judgment(
+            Verdict.HALT, f"the namespace holds all the devices it may; split them over namespaces ({reason})"
+        )
     return Judgment(Verdict.THROTTLE, reason, is_explicit=bool(THROTTLE_WORDS.search(reason)))
 
 
@@ -140,4 +142,3 @@ class Backoff:
         state.start_time = began
         state.outcome_timestamp = now
         return None if self._stop(state) else self._wait(state)
-

@@ -282,12 +282,14 @@ class Upload:
             self._bare_refusals += 1
             if self._bare_refusals > TRIES_OF_BARE_403:
                 self._stop_for(
-                    "the hub refuses every request: either the policy of the connection string has no right to write "
-                    f"(it needs Manage or Listen), or the namespace is throttled; check the policy first ({judgment.reason})"
+                    "the hub refuses every request: either the policy of the connection string has no right to write, "
+                    f"or the namespace is throttled; check the policy's rights first ({judgment.reason})"
                 )
             rest = REST_OF_BARE_403
         elif not judgment.is_explicit and now - self._accepted_at > PATIENCE:
-            self._stop_for(f"the hub has accepted nothing for {PATIENCE / 60:.0f} minutes ({judgment.reason}); run it again later")
+            self._stop_for(
+                f"the hub has accepted nothing for {PATIENCE / 60:.0f} minutes ({judgment.reason}); run it again later"
+            )
         self._pacer.hold(rest)
         self._again(record)
 
@@ -313,7 +315,11 @@ class Upload:
     def _unreached(self, record: Record, answer: Answer, judgment: Judgment) -> None:
         """Nothing was ever answered in this session: a few more tries, then the run stops."""
         if answer.fault is Fault.TLS or self._unanswered >= TRIES_TO_REACH:
-            advice = "give its certificate authority with --ca-file" if answer.fault is Fault.TLS else "check the Endpoint of the connection string, and the network"
+            advice = (
+                "give its certificate authority with --ca-file"
+                if answer.fault is Fault.TLS
+                else "check the Endpoint of the connection string, and the network"
+            )
             self._stop_for(f"the hub cannot be reached: {judgment.reason}; {advice}")
         self._again(record, REST_TO_REACH * self._unanswered)
 
@@ -324,7 +330,11 @@ class Upload:
             self._renewed = self._signer.token
         else:
             error = self._signer.clock_error
-            hint = f"; this machine's clock is {abs(error):.0f} s {'ahead of' if error > 0 else 'behind'} the hub's" if error else ""
+            hint = (
+                f"; this machine's clock is {abs(error):.0f} s {'ahead of' if error > 0 else 'behind'} the hub's"
+                if error
+                else ""
+            )
             self._stop_for(judgment.reason + hint)
         self._again(record)
 

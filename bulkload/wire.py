@@ -9,7 +9,6 @@ from typing import Protocol
 from bulkload.record import Record
 
 
-
 class Fault(Enum):
     """Why a request has no answer."""
 

@@ -58,7 +58,7 @@ def config_flag(function: F) -> F:
     )(function)
 
 
-def _configure(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+def _configure(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
     try:

@@ -53,7 +53,7 @@ def _run(arguments: list[str] | None) -> int:
         # Whoever read our output has left; what was to be done is done.
         sys.stdout = None
         return 0
-    except Exception:  # the top: whatever gets here is a bug
+    except Exception:  # noqa: BLE001 - the top: whatever gets here is a bug
         traceback.print_exc()
         return _complain("this is a bug in bulkload; please report it with the lines above", BUG)
     return result if isinstance(result, int) else 0

@@ -17,7 +17,7 @@ def main() -> int:
     try:
         run(hub=options.hub, port=options.port, tls=options.tls, until_eof=True)
     except InputError as exc:
-        print(exc, file=sys.stderr)
+        sys.stderr.write(f"{exc}\n")
         return exc.exit_code
     return 0
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -26,9 +27,9 @@ async def serve(*, hub: str, port: int, tls: bool, until_eof: bool) -> None:
     ended = asyncio.Event()
     with _signals(ended.set):
         async with Emulator(hub=hub, port=port, tls=tls) as emulator:
-            print(emulator.connection_string, flush=True)
-            if emulator.ca_file is not None:
-                print(emulator.ca_file, flush=True)
+            lines = [emulator.connection_string, *([emulator.ca_file] if emulator.ca_file else [])]
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+            sys.stdout.flush()
             if until_eof:
                 _watch_stdin(ended.set)
             await ended.wait()

@@ -12,7 +12,7 @@ from pathlib import Path
 from bulkload.errors import InputError
 from bulkload.ledger.checkpoint import Mark
 from bulkload.ledger.lock import Lock
-from bulkload.ledger.schema import APPLICATION_ID, POSITION_BITS, TABLES, broken, connect, verify, write_ahead
+from bulkload.ledger.schema import POSITION_BITS, TABLES, broken, connect, verify, write_ahead
 from bulkload.record import Outcome
 from bulkload.source import Place
 
@@ -147,7 +147,9 @@ class Ledger:
         try:
             write_ahead(self.connection, self.path)
             self.connection.executescript(f"BEGIN; {TABLES}")
-            self.connection.execute("INSERT INTO runs (begun_at, hub, mapping) VALUES (?, ?, ?)", (now(), run.hub, run.mapping))
+            self.connection.execute(
+                "INSERT INTO runs (begun_at, hub, mapping) VALUES (?, ?, ?)", (now(), run.hub, run.mapping)
+            )
             self.connection.execute("INSERT INTO hubs VALUES (0, ?)", (run.hub,))
             self.connection.executemany(
                 "INSERT INTO sources VALUES (?, ?, ?, 0, 1, 0, 0, 0, 0)",
@@ -179,7 +181,8 @@ class Ledger:
             return
         with closing(connect(self.path, is_read_only=True)) as connection:
             while rows := connection.execute(
-                "SELECT key FROM settlements WHERE key >= ? AND key < ? ORDER BY key LIMIT ?", (key, end, FETCHED_TOGETHER)
+                "SELECT key FROM settlements WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+                (key, end, FETCHED_TOGETHER),
             ).fetchall():
                 for (key,) in rows:
                     yield key - (source << POSITION_BITS)
@@ -252,7 +255,8 @@ def _state(connection: sqlite3.Connection) -> State:
         "SELECT hub, mapping, finished_at, accepted, invalid, rejected, exhausted, superseded FROM runs"
     ).fetchone()
     sources = connection.execute(
-        "SELECT name, fingerprint, byte_offset, line, position, filtered, read, is_finished FROM sources ORDER BY number"
+        "SELECT name, fingerprint, byte_offset, line, position, filtered, read, is_finished "
+        "FROM sources ORDER BY number"
     ).fetchall()
     session = connection.execute(
         "SELECT number, transport, started_at, ended_at, outcome, exit_code, reason, resume "

@@ -42,15 +42,19 @@ def _locked(path: Path) -> int:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:
         os.close(file)
-        raise LedgerLocked(f"another run holds ledger {path}; wait for its end (--wait-lock 5m) or name another with --ledger") from exc
+        raise LedgerLocked(
+            f"another run holds ledger {path}; wait for its end (--wait-lock 5m) or name another with --ledger"
+        ) from exc
     except OSError as exc:
         os.close(file)
-        raise InputError(f"ledger {path} cannot be locked on this file system ({exc.strerror}); name one on a local disk with --ledger") from exc
+        raise InputError(
+            f"ledger {path} cannot be locked here ({exc.strerror}); name one on a local disk with --ledger"
+        ) from exc
     return file
 
 
 def _is_still(path: Path, file: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(file))
+        return os.path.samestat(path.stat(), os.fstat(file))
     except FileNotFoundError:
         return False

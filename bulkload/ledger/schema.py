@@ -118,7 +118,9 @@ def verify(connection: sqlite3.Connection, path: Path) -> None:
     if application != APPLICATION_ID:
         raise InputError(f"{path} is not a ledger but another program's file; name another with --ledger")
     if version > VERSION:
-        raise InputError(f"ledger {path} was written by a newer bulkload (schema {version}, this one knows {VERSION}); update bulkload")
+        raise InputError(
+            f"ledger {path} is of a newer bulkload (schema {version}, this one knows {VERSION}); update bulkload"
+        )
 
 
 def write_ahead(connection: sqlite3.Connection, path: Path) -> None:
@@ -130,9 +132,14 @@ def write_ahead(connection: sqlite3.Connection, path: Path) -> None:
     except sqlite3.OperationalError as exc:
         raise broken(path, exc) from exc
     if mode != "wal":
-        raise InputError(f"ledger {path} is on a file system without shared memory for SQLite's WAL; name one on a local disk with --ledger")
+        raise InputError(
+            f"ledger {path} is on a file system that cannot do SQLite's WAL; name one on a local disk with --ledger"
+        )
 
 
 def broken(path: Path, exc: Exception) -> Halt:
     """What a failed write of the ledger means for the run."""
-    return Halt(f"ledger {path} cannot be written: {exc}; what it shows as settled is settled, make room and run the same command again")
+    return Halt(
+        f"ledger {path} cannot be written: {exc}; what it shows as settled is settled, "
+        "make room and run the same command again"
+    )

@@ -54,6 +54,7 @@ class Writer:
         self._commits: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
         self._has_failed = False
         self._done = asyncio.Event()
+        self._caught_up = asyncio.Event()
         self.backlog = 0
         threading.Thread(target=self._write_all, name="ledger").start()
 
@@ -63,6 +64,12 @@ class Writer:
     def post(self, commit: Commit) -> None:
         self.backlog += len(commit.settlements)
         self._commits.put(commit)
+
+    async def catch_up(self, most: int) -> None:
+        """Wait until no more than `most` settlements wait for the disk."""
+        while self.backlog > most:
+            self._caught_up.clear()
+            await self._caught_up.wait()
 
     async def close(self) -> None:
         """Wait until all that was posted is on the disk, or could not be written."""
@@ -80,11 +87,12 @@ class Writer:
 
     def _written(self, number: int) -> None:
         self.backlog -= number
+        self._caught_up.set()
 
     def _try(self, commit: Commit) -> None:
         try:
             self._write(commit)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - a bug has to reach the loop as well
             self._has_failed = True
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

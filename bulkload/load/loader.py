@@ -177,7 +177,8 @@ class Loader:
                 found += await source.count(wanted - found)
         if found < wanted:
             raise InputError(
-                f"the source has only {found:,} records, --min-records wants {wanted:,}; nothing was sent, check the export"
+                f"the source has only {found:,} records, --min-records wants {wanted:,}; "
+                "nothing was sent, check the export"
             )
 
     async def _take(self, run: Run) -> Ledger:
@@ -258,9 +259,7 @@ class Loader:
         return replace(
             summary,
             requests=Requests(requests.sent, requests.throttled, requests.retried, requests.failed),
-            rate=Rate(
-                mean=round(requests.sent / meter.elapsed, 3), peak=round(meter.peak, 3), cap=self._settings.rate
-            ),
+            rate=Rate(mean=round(requests.sent / meter.elapsed, 3), peak=round(meter.peak, 3), cap=self._settings.rate),
             latency=Latency(
                 latencies.percentile(50), latencies.percentile(95), latencies.percentile(99), latencies.max or None
             ),

@@ -26,7 +26,6 @@ SAMPLE_EVERY = 1.0
 
 # With this many settlements waiting for the disk, reading waits as well.
 BACKLOG = 20_000
-BACKLOG_PAUSE = 0.01
 
 
 class Stop(NamedTuple):
@@ -126,7 +125,7 @@ class LiveSession:
         except Halt as exc:
             # The source broke off: what came before it goes its way to the end first.
             self._end = Stop(exc.exit_code, str(exc))
-        except Exception as exc:  # an iterable is a user's own code; what it gave before goes its way first
+        except Exception as exc:  # noqa: BLE001 - an iterable is a user's own code; what it gave goes its way first
             self._error = exc
 
     async def _read(self, number: int, source: Source) -> bool:
@@ -145,7 +144,9 @@ class LiveSession:
                         elif not await self._take(number, checkpoint, item):
                             return False
                     checkpoint.reach(batch.end)
-                    await self._breathe()
+                    # Others may run between two batches, also when nothing of a batch was sent.
+                    await asyncio.sleep(0)
+                    await self._writer.catch_up(BACKLOG)
         checkpoint.is_at_end = True
         return True
 
@@ -164,12 +165,6 @@ class LiveSession:
         record = Record(number, position, item.offset, item.line, checked.id, checked.body)
         checkpoint.hold(record)
         return await self.upload.admit(record)
-
-    async def _breathe(self) -> None:
-        """Let others run between two batches; wait while the disk is behind."""
-        await asyncio.sleep(0)
-        while self._writer.backlog > BACKLOG and self._stop is None:
-            await asyncio.sleep(BACKLOG_PAUSE)
 
     def _settle(self, record: Record, ending: Ending) -> None:
         if ending.latency is not None:
@@ -197,7 +192,9 @@ class LiveSession:
         if not settlement.outcome.is_good:
             self.bad += 1
             if self._errors.is_passed(self.bad, self.settled):
-                self.stop(3, f"--max-errors {self._settings.max_errors} is passed: {self.bad:,} of {self.settled:,} failed")
+                self.stop(
+                    3, f"--max-errors {self._settings.max_errors} is passed: {self.bad:,} of {self.settled:,} failed"
+                )
         if len(self._pending) >= COMMIT_AT:
             self._commit()
 

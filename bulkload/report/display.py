@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import Literal, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from bulkload.report.meter import Progress
 from bulkload.report.text import duration

@@ -34,8 +34,7 @@ class Latencies:
     def add(self, seconds: float) -> None:
         self._buckets[int(math.log(max(seconds, _SHORTEST) / _SHORTEST) / _GROWTH)] += 1
         self.count += 1
-        if seconds > self.max:
-            self.max = seconds
+        self.max = max(self.max, seconds)
 
     def percentile(self, percent: float) -> float | None:
         """The latency that `percent` of the requests stayed within; None where there was none."""

@@ -13,7 +13,7 @@ RunOutcome = Literal["complete", "partial", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Over the run's whole life; `read` is the five outcomes and `pending`, `skipped` is what a session found settled."""
+    """Over the run's whole life: `read` is the five outcomes and `pending`; `skipped` a session found settled."""
 
     read: int
     accepted: int

@@ -1,5 +1,7 @@
 """A summary as people read it."""
 
+import shlex
+
 from bulkload.report.summary import Summary
 
 _EXPLAINED = {
@@ -57,9 +59,7 @@ def _bad(summary: Summary) -> int:
 
 
 def _listing(ledger: str) -> str:
-    import shlex
-
-    query = "SELECT source, position, installation_id, outcome, detail FROM outcomes WHERE outcome NOT IN ('accepted', 'superseded')"
+    query = "SELECT * FROM outcomes WHERE outcome NOT IN ('accepted', 'superseded')"
     return f'sqlite3 -readonly {shlex.quote(ledger)} "{query}"'
 
 

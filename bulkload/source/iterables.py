@@ -65,7 +65,9 @@ class IterableSource:
 
 def _after(start: Place, group: list[SourceObject]) -> Batch:
     last = group[-1]
-    return Batch([element for element in group if element.offset >= start.offset], Place(last.offset + 1, last.line + 1))
+    return Batch(
+        [element for element in group if element.offset >= start.offset], Place(last.offset + 1, last.line + 1)
+    )
 
 
 def _together(elements: Iterable[Element]) -> Iterator[list[SourceObject]]:

@@ -51,7 +51,7 @@ class Source(Protocol):
         """A text that is the same for the same content and tells another version apart."""
 
     async def count(self, limit: int) -> int:
-        """The number of source objects, counted no further than `limit`; a later `batches` still begins at its start."""
+        """The number of source objects, counted no further than `limit`; `batches` gives them all the same."""
 
     def batches(self, start: Place) -> AsyncGenerator[Batch, None]:
         """Read on from `start`; raises `Halt` where the source breaks off, after giving what came before."""

@@ -34,7 +34,7 @@ async def read_ahead(open_items: Callable[[], Iterator[T]]) -> AsyncGenerator[T,
                 room.acquire()
                 if is_left.is_set():
                     return
-        except BaseException as exc:  # handed to the reader, whatever it is
+        except BaseException as exc:  # noqa: BLE001 - handed to the reader, whatever it is
             deliver(_End(exc))
         else:
             deliver(_End(None))
