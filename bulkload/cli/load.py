@@ -140,10 +140,13 @@ class _Command:
 
     def tell(self, summary: Summary) -> int:
         """Write the summary where it belongs, and return the exit code."""
+        if self._is_quiet and not summary.exit_code:
+            # What is still held back was not worth a word; the handler would write it when the process ends.
+            self._log.buffer.clear()
+        self._log.flush()
         if self._is_json:
             click.echo(summary.to_json())
         elif summary.exit_code or not self._is_quiet:
-            self._log.flush()
             click.echo(describe(summary), err=True)
             if self._is_emulated and not summary.exit_code:
                 click.echo(_next_step(self._sources), err=True)

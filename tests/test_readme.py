@@ -1,0 +1,85 @@
+"""The README tells the truth: its commands run, its flags, codes and names are all there are."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from bulkload.cli.emulator import emulator
+from bulkload.cli.load import load
+from bulkload.cli.program import program
+from bulkload.cli.status import status
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def options(command: click.Command) -> set[str]:
+    return {name for option in command.params if isinstance(option, click.Option) for name in option.opts}
+
+
+@pytest.mark.parametrize("command", [load, emulator], ids=lambda command: command.name)
+def test_every_flag_is_in_the_readme(command: click.Command) -> None:
+    missing = {name for name in options(command) if not re.search(rf"{name}\b", README)}
+    assert missing - {"--help", "-h"} == set()
+
+
+def test_every_flag_in_the_readme_exists() -> None:
+    known = options(load) | options(emulator) | options(status) | options(program)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert all(f"bulkload {name}" in README for name in program.commands)
+
+
+def test_every_default_in_the_readme_is_the_real_one() -> None:
+    cells = [re.split(r"(?<!\\)\|", line) for line in README.splitlines() if line.startswith("| `--")]
+    told = {row[1].split()[0].strip("`"): row[3].strip(" `") for row in cells}
+    real = {
+        option.opts[0]: str(option.default)
+        for option in load.params
+        if isinstance(option, click.Option) and isinstance(option.default, str | int | float) and not option.is_flag
+    }
+    assert real
+    assert {name: told[name] for name in real} == real
+
+
+def test_every_exit_code_of_the_help_is_in_the_readme() -> None:
+    assert load.help is not None
+    codes = re.findall(r"(\d+) \w", load.help.split("Exit codes:")[1])
+    assert codes
+    for code in codes:
+        assert re.search(rf"^\| .*\b{code}\b.* \|", README, re.MULTILINE), code
+
+
+def test_the_main_line_of_the_readme_runs(tmp_path: Path) -> None:
+    line = re.search(r"^pip install \. && (bulkload load .*)$", README, re.MULTILINE)
+    assert line is not None
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    words = shlex.split(line[1])
+    done = subprocess.run(
+        [sys.executable, "-m", *words, "--ledger", str(tmp_path / "ledger")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shown = README.split("```console\n")[1].split("```")[0].splitlines()
+    for told, real in zip(shown[2:4], done.stderr.splitlines()[1:3], strict=True):
+        assert re.sub(r"[\d.]+ s", "T", told) == re.sub(r"[\d.]+ s", "T", real)
+    assert "for a real one" in done.stderr
+
+
+def test_the_test_line_of_the_readme_is_one_line() -> None:
+    assert len(re.findall(r"^pip install -e '\.\[test\]' && pytest$", README, re.MULTILINE)) == 1
+
+
+def test_every_sample_is_named_in_the_readme() -> None:
+    assert all(f"samples/{path.name}" in README for path in (ROOT / "samples").iterdir() if path.suffix != ".ledger")
