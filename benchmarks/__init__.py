@@ -1,0 +1,1 @@
+"""Figures about bulkload, each measured on real processes: ``python -m benchmarks --help``."""

@@ -1,0 +1,37 @@
+"""``python -m benchmarks CASE``: measures one case and prints its figures."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from benchmarks import loading, resuming
+
+
+def main() -> None:
+    """Measure the case that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    cases = parser.add_subparsers(required=True, metavar="CASE")
+
+    case = cases.add_parser("load", help="records/s, CPU per record, peak memory and bytes per ledger row")
+    case.add_argument("--records", type=int, default=200_000)
+    case.add_argument("--workers", type=int, default=64)
+    case.add_argument("--runs", type=int, default=3)
+    case.add_argument("--tls", action="store_true")
+    case.set_defaults(
+        measure=lambda given, folder: loading.measure(
+            folder, records=given.records, workers=given.workers, runs=given.runs, is_tls=given.tls
+        )
+    )
+
+    case = cases.add_parser("resume", help="from start to the first request, with a ledger that is almost full")
+    case.add_argument("--rows", type=int, default=5_000_000)
+    case.add_argument("--runs", type=int, default=5)
+    case.set_defaults(measure=lambda given, folder: resuming.measure(folder, rows=given.rows, runs=given.runs))
+
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bulkload-benchmark-") as folder:
+        given.measure(given, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
