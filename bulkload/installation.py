@@ -4,12 +4,15 @@ The rules are those of the service's page "Create or overwrite an installation" 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 PLATFORMS = frozenset({"apns", "wns", "mpns", "adm", "gcm", "fcmv1", "baidu", "browser", "xiaomi"})
+
+# What is kept of the id of a record that cannot be sent: it may be a whole novel.
+LONGEST_KEPT_ID = 200
 
 # The service's words: entity segments can contain only letters, numbers, periods, hyphens and underscores.
 _ID = re.compile(r"[A-Za-z0-9._-]+")
@@ -20,10 +23,11 @@ _TAG = re.compile(r"[A-Za-z0-9_@#.:-]{1,120}")
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Why a record cannot be sent: a stable code, and a line that names the place."""
+    """Why a record cannot be sent: a stable code, a line that names the place, and the record's id if it has one."""
 
     code: str
     message: str
+    id: str | None = None
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -51,7 +55,8 @@ def check(data: bytes) -> Installation | Flaw:
         return Flaw("not-an-object", f"an installation is a JSON object, this is {_kind(fields)}")
     flaw = _flaw(fields)
     if flaw is not None:
-        return flaw
+        id_ = fields.get("installationId")
+        return replace(flaw, id=id_[:LONGEST_KEPT_ID]) if type(id_) is str else flaw
     return Installation(fields["installationId"], _mended(fields, data))
 
 

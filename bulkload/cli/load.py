@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import click
 from rich.console import Console
@@ -145,12 +145,22 @@ class _Command:
             self._log.buffer.clear()
         self._log.flush()
         if self._is_json:
-            click.echo(summary.to_json())
+            _write(summary.to_json(), sys.stdout)
         elif summary.exit_code or not self._is_quiet:
-            click.echo(describe(summary), err=True)
+            _write(describe(summary), sys.stderr)
             if self._is_emulated and not summary.exit_code:
-                click.echo(_next_step(self._sources), err=True)
+                _write(_next_step(self._sources), sys.stderr)
         return summary.exit_code
+
+
+def _write(text: str | bytes, stream: TextIO) -> None:
+    """Write a line; a reader or a terminal that is gone does not change how the run ended."""
+    try:
+        click.echo(text, file=stream)
+    except OSError:
+        # What is still buffered would fail once more, and change the exit code, when the interpreter ends.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _command_line() -> str:

@@ -4,24 +4,26 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from bulkload.client import API_VERSION, AiohttpTransport
 from bulkload.errors import Halt, InputError, LedgerLocked
 from bulkload.hub import Hub
-from bulkload.ledger import Ledger, Run, Session, State
+from bulkload.ledger import Ledger, Run, Session, State, read_state
 from bulkload.load.session import LiveSession, Stop
 from bulkload.load.settings import GRACE, WORKERS, Settings
-from bulkload.report import Latency, Meter, Progress, Rate, Requests, Summary, summarize
+from bulkload.report import Latency, Meter, Progress, Rate, Records, Requests, Summary, summarize
 from bulkload.report.summary import finished
 from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
 from bulkload.sas import Signer
 from bulkload.source import IterableSource, Source, StandardInput, find_sources
 from bulkload.source.iterables import Element
+
+T = TypeVar("T")
 
 log = logging.getLogger("bulkload")
 
@@ -106,6 +108,7 @@ class Loader:
         self._resume = resume
         self._meter = Meter(self._settings.rate)
         self._live: LiveSession | None = None
+        self._step: asyncio.Task[Any] | None = None
         self._stop: Stop | None = None
 
     def __repr__(self) -> str:
@@ -116,6 +119,8 @@ class Loader:
         self._stop = self._stop or Stop(exit_code, reason)
         if self._live is not None:
             self._live.stop(exit_code, reason)
+        elif self._step is not None:
+            self._step.cancel()
 
     @property
     def progress(self) -> Progress:
@@ -149,13 +154,9 @@ class Loader:
                 deadline.cancel()
 
     async def _run(self) -> Summary:
-        run = Run(
-            self._hub.identity,
-            tuple(source.name for source in self._sources),
-            tuple([await source.fingerprint() for source in self._sources]),
-        )
-        await self._require_records()
-        ledger = await self._take(run)
+        ledger = await self._unless_stopped(self._prepare())
+        if ledger is None:
+            return self._stopped_before()
         try:
             if ledger.put_aside:
                 log.warning("the source has changed: its earlier ledger is kept as %s", ledger.put_aside)
@@ -167,6 +168,35 @@ class Loader:
             return await self._carry_out(ledger, state)
         finally:
             ledger.close()
+
+    async def _unless_stopped(self, step: Coroutine[Any, Any, T]) -> T | None:
+        """The result of a step that may wait for long, for a pipe or a lock; None where a stop comes first."""
+        task = self._step = asyncio.create_task(step)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._stop is None:
+                raise
+            return None
+        finally:
+            self._step = None
+
+    def _stopped_before(self) -> Summary:
+        """The summary of a session that was stopped before it held its ledger."""
+        assert self._stop is not None
+        if self._path.exists():
+            summary = summarize(read_state(self._path), ledger=str(self._path))
+        else:
+            names = tuple(source.name for source in self._sources)
+            summary = Summary(records=Records(), sources=names, ledger=str(self._path))
+        return replace(summary, exit_code=self._stop.exit_code, reason=self._stop.reason, resume=self._resume)
+
+    async def _prepare(self) -> Ledger:
+        """Everything before the session begins: the sources' identity, their length, the ledger."""
+        fingerprints = [await source.fingerprint() for source in self._sources]
+        await self._require_records()
+        names = tuple(source.name for source in self._sources)
+        return await self._take(Run(self._hub.identity, names, tuple(fingerprints)))
 
     async def _require_records(self) -> None:
         """Refuse a source that is shorter than anybody expects, before anything is sent or put aside."""
@@ -188,7 +218,7 @@ class Loader:
             try:
                 return Ledger(self._path, run, restart=self._settings.when_changed == "restart", anew=self._anew)
             except LedgerLocked:
-                if time.monotonic() >= give_up or self._stop is not None:
+                if time.monotonic() >= give_up:
                     raise
                 await asyncio.sleep(LOCK_PAUSE)
 

@@ -101,6 +101,8 @@ class LiveSession:
         """Work until all is settled (None) or something stops it; what was settled is on the disk afterwards."""
         self._reader = self._tasks.create_task(self._read_all())
         keeper = self._tasks.create_task(self._keep())
+        if self._stop is not None:
+            self._reader.cancel()
         try:
             await asyncio.wait([self._reader])
             await self.upload.drain()
@@ -160,7 +162,7 @@ class LiveSession:
         checked = item.flaw or check(item.data)
         if isinstance(checked, Flaw):
             detail = f"line {item.line}: {checked}"
-            self._note(Settlement(number, position, None, Outcome.INVALID, None, 0, None, time.time(), detail))
+            self._note(Settlement(number, position, checked.id, Outcome.INVALID, None, 0, None, time.time(), detail))
             return self._stop is None
         record = Record(number, position, item.offset, item.line, checked.id, checked.body)
         checkpoint.hold(record)

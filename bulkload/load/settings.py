@@ -20,8 +20,7 @@ PERCENT_FROM = 1000
 class Settings:
     """How a run is carried out; the names are those of the command's flags, times are in seconds.
 
-    `max_errors` is a number of records (``100``) or a part of them (``"5%"``). `resume` is the command line that
-    continues, as the summary shows it.
+    `max_errors` is a number of records (``100``) or a part of them (``"5%"``).
     """
 
     workers: int = WORKERS
@@ -38,7 +37,6 @@ class Settings:
     transport: Literal["auto", "aiohttp"] = "auto"
     api_version: str = API_VERSION
     ca_file: str | os.PathLike[str] | None = None
-    resume: str | None = None
 
     def __post_init__(self) -> None:
         _require(self.workers >= 1, "workers", "at least 1")

@@ -15,14 +15,14 @@ RunOutcome = Literal["complete", "partial", "stopped"]
 class Records:
     """Over the run's whole life: `read` is the five outcomes and `pending`; `skipped` a session found settled."""
 
-    read: int
-    accepted: int
-    invalid: int
-    rejected: int
-    exhausted: int
-    superseded: int
-    filtered: int
-    pending: int
+    read: int = 0
+    accepted: int = 0
+    invalid: int = 0
+    rejected: int = 0
+    exhausted: int = 0
+    superseded: int = 0
+    filtered: int = 0
+    pending: int = 0
     skipped: int | None = None
 
 
@@ -60,9 +60,9 @@ class Latency:
 class Summary:
     """What a run came to; None where only a session knows and there was none."""
 
-    outcome: RunOutcome
-    exit_code: int
-    reason: str | None
+    outcome: RunOutcome = "stopped"
+    exit_code: int = 5
+    reason: str | None = None
     records: Records
     requests: Requests = Requests()
     rate: Rate = Rate()
@@ -101,8 +101,6 @@ def summarize(state: State, *, ledger: str) -> Summary:
     )
     session = state.session
     summary = Summary(
-        outcome="stopped",
-        exit_code=5,
         reason="a session is running, or was killed",
         records=records,
         transport=session.transport if session else None,
