@@ -19,29 +19,14 @@ from bulkload.errors import Halt
 from bulkload.installation import push_channels
 from bulkload.pace import Pacer
 from bulkload.record import Outcome, Record
-from bulkload.retry import Backoff, Judgment, Verdict, judge, retry_after
+from bulkload.retry import Backoff, History, Judgment, Reach, Verdict, judge, retry_after
 from bulkload.sas import Signer
-from bulkload.wire import Answer, Fault, Transport
+from bulkload.wire import Answer, Transport
 
 # Records in hand: enough to keep every worker busy while some rest, and never more than this many bytes.
 IN_HAND = 2000
 IN_HAND_PER_WORKER = 4
 IN_HAND_BYTES = 32 * 1024 * 1024
-
-# A hub that was never reached in a session gets this many tries, a few seconds in all.
-TRIES_TO_REACH = 4
-REST_TO_REACH = 0.5
-
-# After this many requests in a row without an answer the hub counts as gone: one request at a time asks for it.
-GONE_AFTER = 20
-LONGEST_REST_WHILE_GONE = 30.0
-
-# A 403 without a cause, before anything was ever accepted: asked again this often, this far apart.
-TRIES_OF_BARE_403 = 5
-REST_OF_BARE_403 = 2.0
-
-# After an acceptance a 403 without a cause is a throttle, believed this long while nothing is accepted.
-PATIENCE = 15 * 60.0
 
 
 @dataclass(slots=True)
@@ -120,12 +105,8 @@ class Upload:
         self._changed = asyncio.Event()
         self._is_stopping = False
 
-        self._was_accepted = was_accepted
-        self._accepted_at = clock()
-        self._was_answered = False
+        self._history = History(was_accepted=was_accepted, now=clock())
         self._is_open = False
-        self._unanswered = 0
-        self._bare_refusals = 0
         self._renewed: str | None = None
 
     def __repr__(self) -> str:
@@ -223,7 +204,12 @@ class Upload:
         finally:
             del self._flying[id]
         now = self._clock()
-        self._conclude(record, answer, token, now - began, now)
+        try:
+            self._conclude(record, answer, token, now - began, now)
+        except Halt as halt:
+            self._again(record)
+            self.stop_sending()
+            self._halt(halt)
 
     async def _pause(self) -> None:
         task = asyncio.current_task()
@@ -238,8 +224,7 @@ class Upload:
         """Turn an answer into the record's end or its next try."""
         judgment = judge(answer)
         if answer.fault is None:
-            self._was_answered = True
-            self._unanswered = 0
+            self._history.answered()
         match judgment.verdict:
             case Verdict.ACCEPT:
                 self.requests.accepted += 1
@@ -252,18 +237,21 @@ class Upload:
                 self._open()
                 self._finish(record, _ending(Outcome.REJECTED, record, answer, judgment, latency))
             case Verdict.THROTTLE:
+                # Everyone is held; the record has used up no attempt and goes first.
                 self.requests.throttled += 1
-                self._throttled(record, answer, judgment, now)
+                rest = self._history.throttled(judgment, now)
+                self._pacer.hold(retry_after(answer) if rest is None else rest)
+                self._again(record)
             case Verdict.RETRY:
                 self.requests.failed += 1
                 self._failed(record, answer, judgment, latency, now)
             case Verdict.HALT:
                 self.requests.failed += 1
-                self._refused(record, answer, judgment, token)
+                self._renew(answer, judgment, token)
+                self._again(record)
 
     def _accepted(self, token: str, now: float) -> None:
-        self._was_accepted = True
-        self._accepted_at = now
+        self._history.accepted(now)
         self._pacer.accepted()
         if token == self._renewed:
             self._renewed = None
@@ -275,72 +263,34 @@ class Upload:
             self._is_open = True
             self._pump()
 
-    def _throttled(self, record: Record, answer: Answer, judgment: Judgment, now: float) -> None:
-        """Everyone is held; the record has used up no attempt and goes first."""
-        rest = retry_after(answer)
-        if not judgment.is_explicit and not self._was_accepted:
-            self._bare_refusals += 1
-            if self._bare_refusals > TRIES_OF_BARE_403:
-                self._stop_for(
-                    "the hub refuses every request: either the policy of the connection string has no right to write, "
-                    f"or the namespace is throttled; check the policy's rights first ({judgment.reason})"
-                )
-            rest = REST_OF_BARE_403
-        elif not judgment.is_explicit and now - self._accepted_at > PATIENCE:
-            self._stop_for(
-                f"the hub has accepted nothing for {PATIENCE / 60:.0f} minutes ({judgment.reason}); run it again later"
-            )
-        self._pacer.hold(rest)
-        self._again(record)
-
     def _failed(self, record: Record, answer: Answer, judgment: Judgment, latency: float, now: float) -> None:
         """A transient fault: the record rests, unless it is the hub that is out of reach."""
         if answer.fault is not None:
-            self._unanswered += 1
-            if not self._was_answered:
-                self._unreached(record, answer, judgment)
+            rest = self._history.unanswered(answer, judgment)
+            if self._history.reach is Reach.UNKNOWN:
+                self._again(record, rest)
                 return
-            if self._unanswered >= GONE_AFTER:
+            if self._history.reach is Reach.GONE:
                 self._is_open = False
                 self._pacer.hold(None)
                 self._again(record)
                 return
         record.attempts += 1
-        rest = self._backoff.rest(record.attempts, record.began, now)
-        if rest is None:
+        pause = self._backoff.rest(record.attempts, record.began, now)
+        if pause is None:
             self._finish(record, _ending(Outcome.EXHAUSTED, record, answer, judgment, latency))
         else:
-            self._again(record, rest)
+            self._again(record, pause)
 
-    def _unreached(self, record: Record, answer: Answer, judgment: Judgment) -> None:
-        """Nothing was ever answered in this session: a few more tries, then the run stops."""
-        if answer.fault is Fault.TLS or self._unanswered >= TRIES_TO_REACH:
-            advice = (
-                "give its certificate authority with --ca-file"
-                if answer.fault is Fault.TLS
-                else "check the Endpoint of the connection string, and the network"
-            )
-            self._stop_for(f"the hub cannot be reached: {judgment.reason}; {advice}")
-        self._again(record, REST_TO_REACH * self._unanswered)
-
-    def _refused(self, record: Record, answer: Answer, judgment: Judgment, token: str) -> None:
-        """The hub refuses the run; a refused token is signed anew once, since a clock may have jumped."""
+    def _renew(self, answer: Answer, judgment: Judgment, token: str) -> None:
+        """A refused token is signed anew once, since a clock may have jumped; else the run has to stop."""
         if answer.status == 401 and token != self._renewed:
             self._signer.renew(token, hub_time=answer.date)
             self._renewed = self._signer.token
-        else:
-            error = self._signer.clock_error
-            hint = (
-                f"; this machine's clock is {abs(error):.0f} s {'ahead of' if error > 0 else 'behind'} the hub's"
-                if error
-                else ""
-            )
-            self._stop_for(judgment.reason + hint)
-        self._again(record)
-
-    def _stop_for(self, reason: str) -> None:
-        self.stop_sending()
-        self._halt(Halt(reason))
+            return
+        error = self._signer.clock_error
+        clock = f"; this machine's clock is {abs(error):.0f} s {'ahead of' if error > 0 else 'behind'} the hub's"
+        raise Halt(judgment.reason + (clock if error else ""))
 
     def _again(self, record: Record, rest: float = 0.0) -> None:
         """Put a record back that was in flight, unless a later one of its id came meanwhile."""

@@ -171,7 +171,8 @@ class Loader:
 
     async def _unless_stopped(self, step: Coroutine[Any, Any, T]) -> T | None:
         """The result of a step that may wait for long, for a pipe or a lock; None where a stop comes first."""
-        task = self._step = asyncio.create_task(step)
+        task = asyncio.create_task(step)
+        self._step = task
         try:
             return await task
         except asyncio.CancelledError:
