@@ -211,7 +211,9 @@ class LiveSession:
             self._commit()
 
     def _sample(self) -> None:
-        self._samples.append(self._meter.sample(self.upload.requests, is_starved=self.upload.is_starved))
+        is_reading = self._reader is not None and not self._reader.done()
+        is_starved = is_reading and self.upload.is_starved
+        self._samples.append(self._meter.sample(self.upload.requests, is_starved=is_starved))
 
     def _commit(self) -> None:
         """Post what was settled, with the marks that are true once it is on the disk."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Literal, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from bulkload.report.meter import Progress
@@ -65,6 +65,8 @@ class BarDisplay:
             TaskProgressColumn(show_speed=False),
             TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
+            TextColumn("left", style="dim"),
+            TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
             auto_refresh=False,
@@ -95,19 +97,9 @@ def _short(now: Progress) -> str:
     if now.throttled:
         parts.append(f"{now.throttled:,} throttled")
     parts.append(f"{now.rate:,.0f}/s")
-    left = _left(now)
-    if left is not None:
-        parts.append(f"{duration(left)} left")
     return ", ".join(parts)
 
 
 def _line(now: Progress) -> str:
     done = f"{now.consumed / now.size:.0%} read, " if now.size else ""
     return f"{duration(now.elapsed)}: {done}{_short(now)}, {now.in_flight} in flight"
-
-
-def _left(now: Progress) -> float | None:
-    """Seconds to the end of the source at the pace so far; None while nobody can tell."""
-    if not now.size or now.elapsed < 2 or not 0 < now.consumed < now.size:
-        return None
-    return now.elapsed * (now.size - now.consumed) / now.consumed
