@@ -8,17 +8,16 @@ from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar, Unpack
 
-from bulkload.client import API_VERSION, AiohttpTransport
+from bulkload.client import AiohttpTransport
 from bulkload.errors import Halt, InputError, LedgerLocked
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Run, Session, State, read_state
 from bulkload.load.session import LiveSession, Stop
-from bulkload.load.settings import GRACE, WORKERS, Settings
+from bulkload.load.settings import Flags, Settings
 from bulkload.report import Latency, Meter, Progress, Rate, Records, Requests, Summary, summarize
 from bulkload.report.summary import finished
-from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
 from bulkload.sas import Signer
 from bulkload.source import IterableSource, Source, StandardInput, find_sources
 from bulkload.source.iterables import Element
@@ -40,46 +39,17 @@ async def load(
     *sources: Sources,
     hub: Hub,
     ledger: str | os.PathLike[str] | None = None,
-    workers: int = WORKERS,
-    rate: float | None = None,
-    max_attempts: int = MAX_ATTEMPTS,
-    record_timeout: float = RECORD_TIMEOUT,
-    max_errors: int | str | None = None,
-    max_duration: float | None = None,
-    grace: float = GRACE,
-    wait_lock: float = 0.0,
-    limit: int | None = None,
-    min_records: int = 0,
-    when_changed: Literal["refuse", "restart"] = "refuse",
-    transport: Literal["auto", "aiohttp"] = "auto",
-    api_version: str = API_VERSION,
-    ca_file: str | os.PathLike[str] | None = None,
+    **flags: Unpack[Flags],
 ) -> Summary:
     """Bring installations into `hub`, or continue where an earlier call with the same ledger stopped.
 
     A source is a path, a glob, ``-`` for standard input, or an iterable (also asynchronous) of records: mappings or
-    JSON texts. The keywords are the command's flags, times in seconds; `ledger` may be left out where the first
-    source is a file. Returns the summary, also of a run that the hub or this machine stopped: its `exit_code` says
+    JSON texts. The keywords are the command's flags, see `Settings`; `ledger` may be left out where the first source is
+    a file. Returns the summary, also of a run that the hub or this machine stopped: its `exit_code` says
     so. Raises `InputError` for what cannot be used as given, and `LedgerLocked` while another process holds the
     ledger. When the calling task is cancelled, what was settled is kept.
     """
-    settings = Settings(
-        workers=workers,
-        rate=rate,
-        max_attempts=max_attempts,
-        record_timeout=record_timeout,
-        max_errors=max_errors,
-        max_duration=max_duration,
-        grace=grace,
-        wait_lock=wait_lock,
-        limit=limit,
-        min_records=min_records,
-        when_changed=when_changed,
-        transport=transport,
-        api_version=api_version,
-        ca_file=ca_file,
-    )
-    return await Loader(sources, hub=hub, ledger=ledger, settings=settings).run()
+    return await Loader(sources, hub=hub, ledger=ledger, settings=Settings(**flags)).run()
 
 
 class Loader:

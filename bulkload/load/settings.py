@@ -1,8 +1,10 @@
 """How a run is carried out: the flags' values, checked."""
 
+import math
 import os
+import re
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from bulkload.client import API_VERSION
 from bulkload.errors import InputError
@@ -14,6 +16,25 @@ GRACE = 20.0
 
 # A percentage of failures means nothing before so many records.
 PERCENT_FROM = 1000
+
+
+class Flags(TypedDict, total=False):
+    """The keywords of `load`; their meaning and defaults are those of `Settings`."""
+
+    workers: int
+    rate: float | None
+    max_attempts: int
+    record_timeout: float
+    max_errors: int | str | None
+    max_duration: float | None
+    grace: float
+    wait_lock: float
+    limit: int | None
+    min_records: int
+    when_changed: Literal["refuse", "restart"]
+    transport: Literal["auto", "aiohttp"]
+    api_version: str
+    ca_file: str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,23 +60,29 @@ class Settings:
     ca_file: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        _require(self.workers >= 1, "workers", "at least 1")
-        _require(self.rate is None or self.rate > 0, "rate", "above 0")
-        _require(self.max_attempts >= 1, "max-attempts", "at least 1")
-        _require(self.record_timeout > 0, "record-timeout", "above 0")
-        _require(self.max_duration is None or self.max_duration > 0, "max-duration", "above 0")
-        _require(self.grace >= 0, "grace", "0 or more")
-        _require(self.wait_lock >= 0, "wait-lock", "0 or more")
-        _require(self.limit is None or self.limit >= 1, "limit", "at least 1")
-        _require(self.min_records >= 0, "min-records", "0 or more")
-        _require(self.when_changed in ("refuse", "restart"), "when-changed", "refuse or restart")
-        _require(self.transport in ("auto", "aiohttp"), "transport", "auto or aiohttp")
+        _require("workers", self.workers, self.workers >= 1, "at least 1")
+        _require("rate", self.rate, self.rate is None or 0 < self.rate < math.inf, "a number above 0")
+        _require("max-attempts", self.max_attempts, self.max_attempts >= 1, "at least 1")
+        _require("record-timeout", self.record_timeout, self.record_timeout > 0, "above 0")
+        _require("max-duration", self.max_duration, self.max_duration is None or self.max_duration > 0, "above 0")
+        _require("grace", self.grace, self.grace >= 0, "0 or more")
+        _require("wait-lock", self.wait_lock, self.wait_lock >= 0, "0 or more")
+        _require("limit", self.limit, self.limit is None or self.limit >= 1, "at least 1")
+        _require("min-records", self.min_records, self.min_records >= 0, "0 or more")
+        _require("when-changed", self.when_changed, self.when_changed in ("refuse", "restart"), "refuse or restart")
+        _require("transport", self.transport, self.transport in ("auto", "aiohttp"), "auto or aiohttp")
+        _require("api-version", self.api_version, _is_version(self.api_version), "of the form 2015-01")
         ErrorLimit.parse(self.max_errors)
 
 
-def _require(holds: bool, name: str, words: str) -> None:  # noqa: FBT001
+def _require(name: str, value: object, holds: bool, words: str) -> None:  # noqa: FBT001
     if not holds:
-        raise InputError(f"--{name} is {words}")
+        raise InputError(f"--{name} is {words}, not {value}")
+
+
+def _is_version(text: str) -> bool:
+    """It becomes part of every request's address, so nothing else may slip in."""
+    return re.fullmatch(r"[0-9A-Za-z.-]+", text) is not None
 
 
 class ErrorLimit(NamedTuple):
