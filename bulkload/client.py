@@ -48,6 +48,8 @@ class AiohttpTransport:
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         )
+        # By itself aiohttp sends a PUT again on a connection that broke: past the count and past the cap.
+        self._session._retry_connection = False  # noqa: SLF001
 
     async def put(self, record: Record, token: str) -> Answer:
         # The id passed the check: it holds no character that a URL would need encoded.
@@ -111,5 +113,7 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
 
 def _proxy(hub: Hub) -> URL | None:
     """The proxy that the environment names for the hub, looked up once rather than for each request."""
+    if hub.is_loopback:
+        return None
     proxy = getproxies().get(hub.scheme)
     return URL(proxy) if proxy and not proxy_bypass(hub.host) else None

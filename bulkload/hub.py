@@ -10,6 +10,9 @@ from bulkload.errors import InputError
 # A path segment of the service may hold nothing else; said by its own 400 answer of 2019.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
+# What may stand for a host: a name, an IPv4 address, or an IPv6 address (urlsplit takes its brackets off).
+_HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+
 _FORM = "Endpoint=sb://…/;SharedAccessKeyName=…;SharedAccessKey=…"
 
 
@@ -55,6 +58,11 @@ class Hub:
         return f"{self.scheme}://{self.host}/{self.name}"
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine."""
+        return _is_loopback(urlsplit(f"//{self.host}").hostname or "")
+
+    @property
     def identity(self) -> str:
         """What a ledger remembers of the hub: two hubs are the same when this is."""
         return f"{(self.alias or self.host).lower()}/{self.name.lower()}"
@@ -71,10 +79,11 @@ def _address(endpoint: str) -> tuple[str, str]:
     """Return scheme and host of an Endpoint; ``sb://`` means TLS."""
     try:
         parts = urlsplit(endpoint)
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError as exc:
         raise InputError(f"the connection string's Endpoint {endpoint!r} is not an address: {exc}") from exc
-    if parts.scheme not in ("sb", "https", "http") or not host:
+    is_more = bool(parts.path.strip("/") or parts.query or parts.fragment or parts.username)
+    if parts.scheme not in ("sb", "https", "http") or not _HOST.fullmatch(host) or port == 0 or is_more:
         raise InputError(
             f"the connection string's Endpoint {endpoint!r} is not an address; its form is sb://NAMESPACE.servicebus.windows.net/"
         )
@@ -97,9 +106,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _agreed_name(given: str | None, entity_path: str | None) -> str:
-    if given and entity_path and given != entity_path:
+    # The service does not tell capitals apart.
+    if given and entity_path and given.lower() != entity_path.lower():
         raise InputError(
-            f"two hubs are named: {given} and, as the connection string's EntityPath, {entity_path}; take one away"
+            f"two hubs are named: {given!r} and, as the connection string's EntityPath, {entity_path!r}; take one away"
         )
     name = given or entity_path
     if not name:

@@ -4,6 +4,7 @@ The rules are those of the service's page "Create or overwrite an installation" 
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +58,11 @@ def check(data: bytes) -> Installation | Flaw:
     if flaw is not None:
         id_ = fields.get("installationId")
         return replace(flaw, id=id_[:LONGEST_KEPT_ID]) if type(id_) is str else flaw
-    return Installation(fields["installationId"], _mended(fields, data))
+    try:
+        return Installation(fields["installationId"], _mended(fields, data))
+    except orjson.JSONEncodeError:
+        # What is read may be nested deeper than what can be written.
+        return Flaw("too-deep", "the installation is nested too deep to be mended", fields["installationId"])
 
 
 def push_channels(body: bytes) -> list[str]:
@@ -68,9 +73,16 @@ def push_channels(body: bytes) -> list[str]:
     values: set[str] = set()
     for holder in holders:
         channel = holder.get("pushChannel") if isinstance(holder, dict) else None
-        parts = channel.values() if isinstance(channel, dict) else (channel,)
-        values.update(part for part in parts if isinstance(part, str) and part)
+        values.update(part for part in _parts(channel) if isinstance(part, str) and part)
     return sorted(values, key=len, reverse=True)
+
+
+def _parts(channel: object) -> list[object]:
+    """A channel itself, and what is in it where it is a browser's: an object, or that object as a JSON text."""
+    if isinstance(channel, str) and channel.startswith("{"):
+        with suppress(orjson.JSONDecodeError):
+            return [channel, *_parts(orjson.loads(channel))]
+    return list(channel.values()) if isinstance(channel, dict) else [channel]
 
 
 def _flaw(fields: dict[str, Any]) -> Flaw | None:

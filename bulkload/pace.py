@@ -64,9 +64,9 @@ class Pacer:
                 return
 
     def hold(self, seconds: float | None) -> None:
-        """The hub throttles: nobody sends for `seconds`, or for a growing while where it does not say how long."""
+        """The hub throttles: nobody sends for `seconds`, or for a growing while where it names none."""
         now = self._clock()
-        if seconds is None:
+        if not seconds:
             if now < self._held_until:
                 return
             seconds = self._next_hold

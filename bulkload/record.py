@@ -27,10 +27,11 @@ class Record:
     """An installation between its source and its settlement.
 
     `source` is the source's number in the run, `position` its ordinal among that source's records, `offset` and
-    `line` where its source object begins. `attempts` and `began` (the loop's clock) are filled on its way.
+    `line` where its source object begins. `attempts` counts those that used one up, `began` is when its first request
+    left by the loop's clock, moved on by the time in which it waited for the hub and not for its own sake.
     """
 
-    __slots__ = ("attempts", "began", "body", "id", "line", "offset", "position", "source")
+    __slots__ = ("_paused_at", "attempts", "began", "body", "id", "line", "offset", "position", "source")
 
     def __init__(self, source: int, position: int, offset: int, line: int, id: str, body: bytes) -> None:  # noqa: A002
         self.source = source
@@ -41,6 +42,19 @@ class Record:
         self.body = body
         self.attempts = 0
         self.began = 0.0
+        self._paused_at = 0.0
+
+    def start(self, now: float) -> None:
+        """A request for it leaves."""
+        if not self.began:
+            self.began = now
+        elif self._paused_at:
+            self.began += now - self._paused_at
+            self._paused_at = 0.0
+
+    def pause(self, now: float) -> None:
+        """From now until its next request its time does not run: the hub throttles, or is gone."""
+        self._paused_at = now
 
     def __repr__(self) -> str:
         return f"<Record {self.source}:{self.position} {self.id}>"

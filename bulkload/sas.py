@@ -9,6 +9,7 @@ The token's form is that of `Service Bus SAS
 import base64
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, unquote
@@ -33,7 +34,7 @@ def sign(audience: str, key_name: str, key: str, expires: int) -> str:
 
 
 def _signature(key: str, resource: str, expires: str) -> str:
-    digest = hmac.digest(key.encode(), f"{resource}\n{expires}".encode(), hashlib.sha256)
+    digest = hmac.digest(key.encode(), f"{resource}\n{expires}".encode(errors="surrogateescape"), hashlib.sha256)
     return base64.b64encode(digest).decode()
 
 
@@ -98,10 +99,10 @@ def verify(authorization: str | None, resource: str, keys: Mapping[str, str], *,
         return "MalformedToken: The token is malformed."
     key = keys.get(unquote(fields["skn"]))
     if key is None or not hmac.compare_digest(
-        _signature(key, fields["sr"], fields["se"]).encode(), unquote(fields["sig"]).encode()
+        _signature(key, fields["sr"], fields["se"]).encode(), unquote(fields["sig"]).encode(errors="surrogateescape")
     ):
         return "InvalidSignature: The token has an invalid signature."
-    if not fields["se"].isascii() or not fields["se"].isdigit():
+    if not re.fullmatch(r"[0-9]{1,20}", fields["se"]):
         return "MalformedToken: The token is malformed."
     if int(fields["se"]) <= now:
         return "ExpiredToken: The token is expired."

@@ -178,9 +178,11 @@ class Upload:
 
     async def _work(self, id: str) -> None:  # noqa: A002
         try:
-            await self._carry(id)
-            while self._ready and not self._is_stopping and (self._is_open or len(self._working) == 1):
-                await self._carry(self._ready.popleft())
+            while not self._is_stopping:
+                await self._carry(id)
+                if not self._ready or not (self._is_open or len(self._working) == 1):
+                    return
+                id = self._ready.popleft()  # noqa: A001
         finally:
             self._working.discard(asyncio.current_task())
 
@@ -191,8 +193,7 @@ class Upload:
         record = self._waiting.pop(id)
         self._flying[id] = record
         began = self._clock()
-        if not record.began:
-            record.began = began
+        record.start(began)
         if record.attempts:
             self.requests.retried += 1
         token = self._signer.token
@@ -222,25 +223,26 @@ class Upload:
 
     def _conclude(self, record: Record, answer: Answer, token: str, latency: float, now: float) -> None:
         """Turn an answer into the record's end or its next try."""
-        judgment = judge(answer)
+        judgment = judge(answer, hide=push_channels(record.body)) if answer.body else judge(answer)
         if answer.fault is None:
             self._history.answered()
         match judgment.verdict:
             case Verdict.ACCEPT:
                 self.requests.accepted += 1
                 record.attempts += 1
-                self._accepted(token, now)
+                self._accepted(token)
                 self._finish(record, Ending(Outcome.ACCEPTED, answer.status, latency))
             case Verdict.REJECT:
                 self.requests.rejected += 1
                 record.attempts += 1
                 self._open()
-                self._finish(record, _ending(Outcome.REJECTED, record, answer, judgment, latency))
+                self._finish(record, _ending(Outcome.REJECTED, answer, judgment, latency))
             case Verdict.THROTTLE:
                 # Everyone is held; the record has used up no attempt and goes first.
                 self.requests.throttled += 1
                 rest = self._history.throttled(judgment, now)
                 self._pacer.hold(retry_after(answer) if rest is None else rest)
+                record.pause(now)
                 self._again(record)
             case Verdict.RETRY:
                 self.requests.failed += 1
@@ -250,8 +252,8 @@ class Upload:
                 self._renew(answer, judgment, token)
                 self._again(record)
 
-    def _accepted(self, token: str, now: float) -> None:
-        self._history.accepted(now)
+    def _accepted(self, token: str) -> None:
+        self._history.accepted()
         self._pacer.accepted()
         if token == self._renewed:
             self._renewed = None
@@ -267,18 +269,17 @@ class Upload:
         """A transient fault: the record rests, unless it is the hub that is out of reach."""
         if answer.fault is not None:
             rest = self._history.unanswered(answer, judgment)
-            if self._history.reach is Reach.UNKNOWN:
-                self._again(record, rest)
-                return
-            if self._history.reach is Reach.GONE:
+            if self._history.reach is not Reach.PRESENT:
+                # One request at a time asks for it, each time another one: this one may be what breaks connections.
                 self._is_open = False
-                self._pacer.hold(None)
-                self._again(record)
+                self._pacer.hold(rest)
+                record.pause(now)
+                self._again(record, is_last=True)
                 return
         record.attempts += 1
         pause = self._backoff.rest(record.attempts, record.began, now)
         if pause is None:
-            self._finish(record, _ending(Outcome.EXHAUSTED, record, answer, judgment, latency))
+            self._finish(record, _ending(Outcome.EXHAUSTED, answer, judgment, latency))
         else:
             self._again(record, pause)
 
@@ -292,8 +293,11 @@ class Upload:
         clock = f"; this machine's clock is {abs(error):.0f} s {'ahead of' if error > 0 else 'behind'} the hub's"
         raise Halt(judgment.reason + (clock if error else ""))
 
-    def _again(self, record: Record, rest: float = 0.0) -> None:
-        """Put a record back that was in flight, unless a later one of its id came meanwhile."""
+    def _again(self, record: Record, rest: float = 0.0, *, is_last: bool = False) -> None:
+        """Put a record back that was in flight, unless a later one of its id came meanwhile.
+
+        It goes first, or after its rest; or, with `is_last`, after all that is ready.
+        """
         if record.id in self._waiting:
             self._end(record, SUPERSEDED)
             self._ready.append(record.id)
@@ -301,6 +305,8 @@ class Upload:
             self._waiting[record.id] = record
             if rest and not self._is_stopping:
                 self._resting[record.id] = asyncio.get_running_loop().call_later(rest, self._wake, record.id)
+            elif is_last:
+                self._ready.append(record.id)
             else:
                 self._ready.appendleft(record.id)
 
@@ -322,9 +328,6 @@ class Upload:
         self._changed.set()
 
 
-def _ending(outcome: Outcome, record: Record, answer: Answer, judgment: Judgment, latency: float) -> Ending:
-    """An end that people will look into; the record's push channels are cut out of the hub's words."""
-    detail = judgment.reason
-    for channel in push_channels(record.body):
-        detail = detail.replace(channel, "…")
-    return Ending(outcome, answer.status or None, latency, detail, answer.tracking_id)
+def _ending(outcome: Outcome, answer: Answer, judgment: Judgment, latency: float) -> Ending:
+    """An end that people will look into."""
+    return Ending(outcome, answer.status or None, latency, judgment.reason, answer.tracking_id)

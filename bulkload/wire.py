@@ -39,7 +39,7 @@ class Answer:
         """The hub's clock when it answered, in Unix seconds."""
         try:
             return parsedate_to_datetime(self.headers["Date"]).timestamp()
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             return None
 
 

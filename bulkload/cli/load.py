@@ -1,6 +1,7 @@
 """``bulkload load``: the main job."""
 
 import asyncio
+import errno
 import logging
 import os
 import shlex
@@ -18,10 +19,12 @@ from bulkload.cli.loop import new_event_loop
 from bulkload.cli.options import CONNECTION_STRING, Duration, config_flag, flag, hub_name, real_hub
 from bulkload.client import API_VERSION
 from bulkload.emulator import EmbeddedHub
+from bulkload.errors import Halt
 from bulkload.load import Loader, Settings
 from bulkload.load.settings import GRACE, WORKERS
 from bulkload.report import Summary, describe, display
 from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
+from bulkload.source.files import printable
 
 EMULATED_HUB = "devices"
 
@@ -78,11 +81,18 @@ def load(sources: tuple[str, ...], **flags: Any) -> int:
     Exit codes: 0 all accepted or superseded; 1 finished, some failed; 2 wrong usage or input; 3 --max-errors passed;
     4 stopped by the hub or this machine; 5 stopped early, resumable; 6 a bug; 75 another run holds the ledger.
     """
-    console = Console(stderr=True)
+    console = _Console(stderr=True)
     run = _Command(sources, flags, console)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         summary = runner.run(run.carry_out())
     return run.tell(summary)
+
+
+class _Console(Console):
+    """A console that falls silent when nobody reads it any more, instead of ending the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 class _Command:
@@ -154,22 +164,26 @@ class _Command:
 
 
 def _write(text: str | bytes, stream: TextIO) -> None:
-    """Write a line; a reader or a terminal that is gone does not change how the run ended."""
+    """Write a line; a reader or a terminal that is gone does not change how the run ended, a full disk does."""
     try:
         click.echo(text, file=stream)
-    except OSError:
+    except OSError as exc:
         # What is still buffered would fail once more, and change the exit code, when the interpreter ends.
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
+        if exc.errno == errno.ENOSPC:
+            raise Halt(
+                f"the summary cannot be written: {exc.strerror}; the ledger holds it, see bulkload status"
+            ) from exc
 
 
 def _command_line() -> str:
     """The command as it was typed: the same again continues the run."""
-    return shlex.join(["bulkload", *sys.argv[1:]])
+    return printable(shlex.join(["bulkload", *sys.argv[1:]]))
 
 
 def _next_step(sources: tuple[str, ...]) -> str:
-    command = shlex.join(["bulkload", "load", *sources, "--hub", "NAME"])
+    command = printable(shlex.join(["bulkload", "load", *sources, "--hub", "NAME"]))
     return (
         "that was an emulated hub; for a real one, with the connection string that the Azure portal shows:\n"
         f"  export {CONNECTION_STRING}='Endpoint=sb://…'\n"

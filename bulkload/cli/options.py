@@ -70,7 +70,17 @@ def _configure(context: click.Context, _parameter: click.Parameter, path: Path |
     given = {key.replace("-", "_"): value for key, value in settings.items()}
     if unknown := sorted(given.keys() - known):
         raise InputError(f"config file {path} has the unknown key {unknown[0]}; keys are the names of the flags")
-    context.default_map = given
+    for name, value in given.items():
+        if not isinstance(value, str | int | float):
+            raise InputError(
+                f"config file {path} has a {type(value).__name__} for {name}; a flag's value is one text or number"
+            )
+    context.default_map = {name: _as_typed(value) for name, value in given.items()}
+
+
+def _as_typed(value: str | float) -> str | bool:
+    """A value as it would stand on the command line; true and false are for flags without a value."""
+    return value if isinstance(value, bool) else str(value)
 
 
 def real_hub(name: str | None, connection_string_file: Path | None) -> Hub:

@@ -77,7 +77,9 @@ class Emulator:
         if port not in range(65536):
             raise InputError(f"port {port} is not one; take 0 (any free one) to 65535")
         self._name = hub
-        self._port = port
+        # Until it listens, any port stands for a free one.
+        self._port = port or 1
+        self._wanted_port = port
         self._tls = tls
         self._key = key
         if self.hub.key != key:
@@ -97,7 +99,7 @@ class Emulator:
             runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=_SHUTDOWN_TIMEOUT)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            self._port = await _listen(runner, self._port, context)
+            self._port = await _listen(runner, self._wanted_port, context)
             self._stack = stack.pop_all()
         return self
 

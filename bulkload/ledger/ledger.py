@@ -93,8 +93,9 @@ class Ledger:
     """A ledger held by this process for one run.
 
     `path` is made where it does not exist. A ledger of another hub or mapping, or of other sources, is refused with
-    `InputError`; with `restart`, one of another version of the same sources is put aside first. With `anew`, a
-    finished one is replaced whatever it belongs to. One that another process holds raises `LedgerLocked`.
+    `InputError`; with `restart`, one of another version of the same sources is put aside first. One in which nothing
+    is settled belongs to nobody yet and is replaced; with `anew`, a finished one of the same hub is replaced as well.
+    One that another process holds raises `LedgerLocked`.
     """
 
     def __init__(self, path: Path, run: Run, *, restart: bool = False, anew: bool = False) -> None:
@@ -115,7 +116,8 @@ class Ledger:
         if not self.is_new:
             self._connect()
             found = self.state
-            if anew and found.is_finished:
+            is_own = found.run.hub == run.hub
+            if (not found.settled and found.run != run) or (anew and found.is_finished and is_own):
                 self._leave()
                 self.path.unlink()
                 self._begin_anew()

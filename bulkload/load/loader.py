@@ -19,7 +19,8 @@ from bulkload.load.settings import Flags, Settings
 from bulkload.report import Latency, Meter, Progress, Rate, Records, Requests, Summary, summarize
 from bulkload.report.summary import finished
 from bulkload.sas import Signer
-from bulkload.source import IterableSource, Source, StandardInput, find_sources
+from bulkload.source import FileSource, IterableSource, Source, find_sources
+from bulkload.source.files import printable
 from bulkload.source.iterables import Element
 
 T = TypeVar("T")
@@ -133,7 +134,7 @@ class Loader:
             state = ledger.state
             if state.is_finished:
                 log.info("%s: nothing to do, all %s records are settled", self._named(), f"{state.settled:,}")
-                return _nothing_done(summarize(state, ledger=str(self._path)))
+                return _nothing_done(summarize(state, ledger=printable(str(self._path))))
             log.info("%s: %s", self._named(), _begins(state))
             return await self._carry_out(ledger, state)
         finally:
@@ -156,10 +157,10 @@ class Loader:
         """The summary of a session that was stopped before it held its ledger."""
         assert self._stop is not None
         if self._path.exists():
-            summary = summarize(read_state(self._path), ledger=str(self._path))
+            summary = summarize(read_state(self._path), ledger=printable(str(self._path)))
         else:
             names = tuple(source.name for source in self._sources)
-            summary = Summary(records=Records(), sources=names, ledger=str(self._path))
+            summary = Summary(records=Records(), sources=names, ledger=printable(str(self._path)))
         return replace(summary, exit_code=self._stop.exit_code, reason=self._stop.reason, resume=self._resume)
 
     async def _prepare(self) -> Ledger:
@@ -195,7 +196,7 @@ class Loader:
 
     def _named(self) -> str:
         sources = ", ".join(source.name for source in self._sources)
-        return f"{sources} to hub {self._hub.name} at {self._hub.host}, ledger {self._path}"
+        return f"{sources} to hub {self._hub.name} at {self._hub.host}, ledger {printable(str(self._path))}"
 
     async def _carry_out(self, ledger: Ledger, state: State) -> Summary:
         settings = self._settings
@@ -229,7 +230,7 @@ class Loader:
     def _end(self, ledger: Ledger, before: State, session: Session, stop: Stop | None) -> Summary:
         """Sum up by what is on the disk, and write the end down there."""
         state = ledger.state
-        summary = summarize(state, ledger=str(self._path))
+        summary = summarize(state, ledger=printable(str(self._path)))
         if stop is None and not state.read:
             log.warning("%s: the source is empty, nothing was sent", self._named())
         try:
@@ -274,9 +275,9 @@ def _default_ledger(sources: list[Source], suffix: str) -> Path:
     if not sources:
         raise InputError("no source is named; name a file, a pattern, or - for standard input")
     first = sources[0]
-    if isinstance(first, IterableSource | StandardInput):
+    if not isinstance(first, FileSource):
         raise InputError("standard input and iterables have no name for a ledger; name one with --ledger")
-    return Path(f"{first.name}{suffix}")
+    return first.path.with_name(f"{first.path.name}{suffix}")
 
 
 def _opened(sources: Iterable[Sources]) -> Iterator[Source]:

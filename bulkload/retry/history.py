@@ -38,9 +38,10 @@ class History:
     def __init__(self, *, was_accepted: bool, now: float) -> None:
         self.reach = Reach.UNKNOWN
         self._was_accepted = was_accepted
-        self._accepted_at = now
+        self._refused_since: float | None = None
         self._unanswered = 0
         self._bare_refusals = 0
+        self._bare_until = now
 
     def __repr__(self) -> str:
         return f"<History: the hub {self.reach.value}>"
@@ -50,21 +51,26 @@ class History:
         self.reach = Reach.PRESENT
         self._unanswered = 0
 
-    def accepted(self, now: float) -> None:
+    def accepted(self) -> None:
         """The hub took a record."""
         self._was_accepted = True
-        self._accepted_at = now
+        self._refused_since = None
 
     def throttled(self, judgment: Judgment, now: float) -> float | None:
         """The hub refused for its own sake; returns how long to wait where the history knows better than the answer."""
         if judgment.is_explicit:
             return None
         if self._was_accepted:
-            if now - self._accepted_at > PATIENCE:
+            self._refused_since = now if self._refused_since is None else self._refused_since
+            if now - self._refused_since > PATIENCE:
                 minutes = f"{PATIENCE / 60:.0f} minutes"
                 raise Halt(f"the hub has accepted nothing for {minutes} ({judgment.reason}); run it again later")
             return None
+        if now < self._bare_until:
+            # It left together with the one that was counted.
+            return self._bare_until - now
         self._bare_refusals += 1
+        self._bare_until = now + REST_OF_BARE_403
         if self._bare_refusals > TRIES_OF_BARE_403:
             raise Halt(
                 "the hub refuses every request: either the policy of the connection string has no right to write, "
@@ -72,13 +78,13 @@ class History:
             )
         return REST_OF_BARE_403
 
-    def unanswered(self, answer: Answer, judgment: Judgment) -> float:
-        """A request got no answer; returns how long to wait where the hub was never reached."""
+    def unanswered(self, answer: Answer, judgment: Judgment) -> float | None:
+        """A request got no answer; returns how long everyone waits where the hub was never reached."""
         self._unanswered += 1
         if self.reach is not Reach.UNKNOWN:
             if self._unanswered >= GONE_AFTER:
                 self.reach = Reach.GONE
-            return 0.0
+            return None
         if answer.fault is Fault.TLS:
             raise Halt(f"the hub is not trusted: {judgment.reason}; give its certificate authority with --ca-file")
         if self._unanswered >= TRIES_TO_REACH:

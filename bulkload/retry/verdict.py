@@ -3,7 +3,7 @@
 import email.utils
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from html import unescape
@@ -26,6 +26,9 @@ HALTING = {
     405: "this is not a notification hub; check the Endpoint of the connection string",
     407: "the proxy wants a password; check HTTPS_PROXY",
 }
+
+# What a line of a terminal or a ledger bears of an answer's words.
+LONGEST_WORDS = 300
 
 _DETAIL = re.compile(r"<Detail>(.*?)</Detail>", re.DOTALL)
 _TRACKING_ID = re.compile(r"\.?TrackingId:([0-9A-Za-z_-]+)")
@@ -53,8 +56,10 @@ class Judgment:
 ACCEPTED = Judgment(Verdict.ACCEPT)
 
 
-def judge(answer: Answer) -> Judgment:
+def judge(answer: Answer, *, hide: Iterable[str] = ()) -> Judgment:
     """What an answer means for its record, by the table of statuses and the words of its body.
+
+    The values in `hide`, in any case, are cut out of the words: a hub may repeat what nobody else should read.
 
     A 403 that gives no cause is a throttle that is not explicit: who knows the run's history decides how long it is
     believed.
@@ -64,7 +69,7 @@ def judge(answer: Answer) -> Judgment:
         return ACCEPTED
     if answer.fault is not None:
         return Judgment(Verdict.RETRY, f"{answer.fault.value}: {answer.words}")
-    reason = describe(answer)
+    reason = describe(answer, hide=hide)
     if status in (403, 429):
         return _refused(answer, reason)
     if status in HALTING:
@@ -86,8 +91,8 @@ def _refused(answer: Answer, reason: str) -> Judgment:
     return Judgment(Verdict.THROTTLE, reason, is_explicit=bool(THROTTLE_WORDS.search(reason)))
 
 
-def describe(answer: Answer) -> str:
-    """Status, the service's words without its tracking, and the TrackingId, on one line."""
+def describe(answer: Answer, *, hide: Iterable[str] = ()) -> str:
+    """Status, the service's words without its tracking, and the TrackingId, on one printable line."""
     text = answer.body.decode(errors="replace")
     found = _DETAIL.search(text)
     words = unescape(found[1] if found else text)
@@ -95,12 +100,19 @@ def describe(answer: Answer) -> str:
     if in_words := _TRACKING_ID.search(words):
         tracking_id = tracking_id or in_words[1]
         words = words[: in_words.start()]
-    line = " ".join(words.split())[:300]
+    for value in hide:
+        words = re.sub(re.escape(value), "…", words, flags=re.IGNORECASE)
+    # A terminal would obey control characters.
+    words = "".join(character if character.isprintable() else " " for character in words)
+    line = " ".join(words.split())[:LONGEST_WORDS]
     return f"{answer.status} {line or 'without a word'}" + (f", TrackingId {tracking_id}" if tracking_id else "")
 
 
 def retry_after(answer: Answer, *, now: Callable[[], float] = time.time) -> float | None:
-    """Seconds the hub asks to wait, from a number or a date; None where it does not say."""
+    """Seconds the hub asks to wait, from a number or a date; None where it does not say.
+
+    A date is taken against the answer's own: this machine's clock may be another than the hub's.
+    """
     value = answer.headers.get("Retry-After", "").strip()
     if not value:
         return None
@@ -108,7 +120,8 @@ def retry_after(answer: Answer, *, now: Callable[[], float] = time.time) -> floa
         seconds = float(value)
     else:
         try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - now()
-        except ValueError:
+            until = email.utils.parsedate_to_datetime(value).timestamp()
+        except (ValueError, OverflowError):
             return None
+        seconds = until - (now() if answer.date is None else answer.date)
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

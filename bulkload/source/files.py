@@ -50,11 +50,16 @@ def find_sources(names: Iterable[str]) -> list[Source]:
             sources.extend(FileSource(path) for path in _matches(name))
     seen: set[str] = set()
     for source in sources:
-        key = source.name if source.name == STANDARD_INPUT else os.path.realpath(source.name)
+        key = os.path.realpath(source.path) if isinstance(source, FileSource) else source.name
         if key in seen:
             raise InputError(f"source {source.name} is named twice; name it once")
         seen.add(key)
     return sources
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be written anywhere, also where its bytes are not UTF-8."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _matches(name: str) -> list[str]:
@@ -72,10 +77,11 @@ class FileSource:
     """A file of NDJSON, plain, gzip or Zstandard (told by its first bytes, not by its name)."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.name = os.fspath(path)
+        self.path = Path(path)
+        self.name = printable(os.fspath(path))
         self.consumed = 0
         try:
-            self._fingerprint, self.size, self._magic = _identify(Path(path))
+            self._fingerprint, self.size, self._magic = _identify(self.path)
         except OSError as exc:
             raise InputError(f"source {self.name} cannot be read: {exc.strerror}") from exc
         if self._magic.startswith(UTF_16_MARKS):
@@ -95,10 +101,12 @@ class FileSource:
             yield split(chunk)
 
     def _chunks(self, start: Place) -> Iterator[Chunk]:
-        with _breaking_off(self.name), open(self.name, "rb", buffering=0) as raw:
+        with _breaking_off(self.name), open(self.path, "rb", buffering=0) as raw:
             for chunk in chunks(self._stream(raw, start), start):
                 self.consumed = raw.tell()
                 yield chunk
+            if raw.tell() < self.size:
+                raise EOFError("it was cut short while it was read")
 
     def _stream(self, raw: io.FileIO, start: Place) -> Readable:
         if self._magic.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
@@ -114,6 +122,8 @@ class StandardInput:
     size = None
 
     def __init__(self, stream: Readable | None = None) -> None:
+        if stream is None and sys.stdin is None:
+            raise InputError("standard input is closed; pipe the records into it, or name a file")
         # Unbuffered and not sys.stdin: its lock would be held by an abandoned read when the process ends.
         self._raw: Readable = stream or io.FileIO(0, closefd=False)
         self._head: bytes | None = None
@@ -161,11 +171,12 @@ class StandardInput:
 
 def _identify(path: Path) -> tuple[str, int, bytes]:
     """Fingerprint, size and first bytes of a file."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        # Looked at before it is opened: a pipe that nobody writes to would never open.
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+        raise InputError(f"source {printable(str(path))} is {kind}; name a file, or - for standard input")
     with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise InputError(f"source {path} is {kind}; name a file, or - for standard input")
         head = file.read(FINGERPRINT_BYTES)
         file.seek(max(0, status.st_size - FINGERPRINT_BYTES))
         digest = hashlib.sha256(head + file.read(FINGERPRINT_BYTES)).hexdigest()[:32]
