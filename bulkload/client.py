@@ -66,6 +66,9 @@ class AiohttpTransport:
                     await response.release()
                     return OK
                 return Answer(response.status, response.headers, await _head(response.content))
+        except aiohttp.ClientHttpProxyError as exc:
+            # Its own words hold the proxy's address, and that may hold a password.
+            return Answer(407) if exc.status == 407 else Answer(0, fault=Fault.CONNECT, words=f"proxy: {exc.status}")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
             return Answer(0, fault=_fault(exc), words=_words(exc))
 

@@ -26,18 +26,16 @@ class Outcome(IntEnum):
 class Record:
     """An installation between its source and its settlement.
 
-    `source` is the source's number in the run, `position` its ordinal among that source's records, `offset` and
-    `line` where its source object begins. `attempts` counts those that used one up, `began` is when its first request
-    left by the loop's clock, moved on by the time in which it waited for the hub and not for its own sake.
+    `source` is the source's number in the run, `position` its ordinal among that source's records. `attempts` counts
+    those that used one up. `began` is when its first request left by the loop's clock, moved on by the time in which
+    it waited for the hub and not for its own sake.
     """
 
-    __slots__ = ("_paused_at", "attempts", "began", "body", "id", "line", "offset", "position", "source")
+    __slots__ = ("_paused_at", "attempts", "began", "body", "id", "position", "source")
 
-    def __init__(self, source: int, position: int, offset: int, line: int, id: str, body: bytes) -> None:  # noqa: A002
+    def __init__(self, source: int, position: int, id: str, body: bytes) -> None:  # noqa: A002
         self.source = source
         self.position = position
-        self.offset = offset
-        self.line = line
         self.id = id
         self.body = body
         self.attempts = 0

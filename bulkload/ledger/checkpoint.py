@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from bulkload.record import Record
 from bulkload.source import START, Place
 
 
@@ -26,39 +25,36 @@ class Checkpoint:
 
     def __init__(self, start: Mark) -> None:
         self.position = start.position
-        self.read = start.read
         self.filtered = start.filtered
         self.is_at_end = False
-        self._place = start.place
-        self._first = start.position
-        # In the order of reading, so that the first one is the earliest that is unsettled.
-        self._unsettled: dict[int, Record] = {}
+        self._read = start.read
+        self._here = start
+        # Where each unsettled record's source object begins. In the order of reading: the first is the earliest.
+        self._unsettled: dict[int, Mark] = {}
 
     def __repr__(self) -> str:
         return f"<Checkpoint at {self.position}, {len(self._unsettled)} unsettled>"
 
     def reach(self, place: Place) -> None:
         """Everything before `place` has been read; the next record taken is the first of what begins there."""
-        self._place = place
-        self._first = self.position
+        self._here = Mark(place, self.position, self.filtered)
 
     def take(self) -> int:
         """The next record's position."""
         position = self.position
         self.position += 1
-        self.read = max(self.read, self.position)
         return position
 
-    def hold(self, record: Record) -> None:
-        """A record is in hand, unsettled."""
-        self._unsettled[record.position] = record
+    def hold(self, position: int) -> None:
+        """A record of the source object reached last is in hand, unsettled."""
+        self._unsettled[position] = self._here
 
     def settle(self, position: int) -> None:
+        """It is settled."""
         self._unsettled.pop(position, None)
 
     def mark(self) -> Mark:
         """Where a later session goes on if this one ends now."""
         earliest = next(iter(self._unsettled.values()), None)
-        if earliest is None:
-            return Mark(self._place, self._first, self.filtered, self.read, self.is_at_end)
-        return Mark(Place(earliest.offset, earliest.line), earliest.position, self.filtered, self.read)
+        is_finished = self.is_at_end and earliest is None
+        return (earliest or self._here)._replace(read=max(self._read, self.position), is_finished=is_finished)

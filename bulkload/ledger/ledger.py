@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from pathlib import Path
 from bulkload.errors import InputError
 from bulkload.ledger.checkpoint import Mark
 from bulkload.ledger.lock import Lock
-from bulkload.ledger.schema import POSITION_BITS, TABLES, broken, connect, verify, write_ahead
+from bulkload.ledger.schema import POSITION_BITS, TABLES, broken, connect, is_unmade, verify, write_ahead
 from bulkload.record import Outcome
 from bulkload.source import Place
 
@@ -109,45 +109,49 @@ class Ledger:
             raise
 
     def __repr__(self) -> str:
-        return f"<Ledger {self.path}, {self.state.settled} settled>"
+        return f"<Ledger {self.path}>"
 
     def _open(self, run: Run, *, restart: bool, anew: bool) -> None:
-        self.is_new = self.path.stat().st_size == 0
-        if not self.is_new:
-            self._connect()
-            found = self.state
-            is_own = found.run.hub == run.hub
-            if (not found.settled and found.run != run) or (anew and found.is_finished and is_own):
-                self._leave()
-                self.path.unlink()
-                self._begin_anew()
-            elif self._is_changed(found.run, run, restart=restart):
-                self._leave()
-                self.put_aside = _aside(self.path)
-                self.path.rename(self.put_aside)
-                self._begin_anew()
-        if self.is_new:
-            self._create(run)
-
-    def _begin_anew(self) -> None:
-        """The file is out of the way: hold a new one."""
-        self._lock.release()
-        self._lock = Lock(self.path)
-        self.is_new = True
-
-    def _connect(self) -> None:
         self.connection = connect(self.path)
         try:
-            verify(self.connection, self.path)
-            write_ahead(self.connection, self.path)
+            self._take(run, restart=restart, anew=anew)
+        except sqlite3.DatabaseError as exc:
+            self.connection.close()
+            raise InputError(f"ledger {self.path} is damaged ({exc}); name another with --ledger") from exc
         except BaseException:
             self.connection.close()
             raise
 
-    def _create(self, run: Run) -> None:
+    def _take(self, run: Run, *, restart: bool, anew: bool) -> None:
+        """Go on with what is there, make room for this run, or refuse; what is refused is left as it was."""
+        self.is_new = is_unmade(self.connection, self.path)
+        if not self.is_new:
+            verify(self.connection, self.path)
+            found = self.state
+            is_own = found.run.hub == run.hub
+            if (not found.settled and found.run != run) or (anew and found.is_finished and is_own):
+                self._begin_anew(self.path.unlink)
+            else:
+                _refuse_foreign(self.path, found.run, run, restart=restart)
+                if found.run.fingerprints != run.fingerprints:
+                    self.put_aside = aside = _aside(self.path)
+                    self._begin_anew(lambda: self.path.rename(aside))
+        write_ahead(self.connection, self.path)
+        if self.is_new:
+            self._create(run)
+
+    def _begin_anew(self, clear: Callable[[], object]) -> None:
+        """Leave the old ledger whole, get it out of the way, and hold a new one before the old one is let go."""
+        self._leave()
+        clear()
+        old = self._lock
+        self._lock = Lock(self.path)
+        old.release()
         self.connection = connect(self.path)
+        self.is_new = True
+
+    def _create(self, run: Run) -> None:
         try:
-            write_ahead(self.connection, self.path)
             self.connection.executescript(f"BEGIN; {TABLES}")
             self.connection.execute(
                 "INSERT INTO runs (begun_at, hub, mapping) VALUES (?, ?, ?)", (now(), run.hub, run.mapping)
@@ -158,18 +162,8 @@ class Ledger:
                 [(number, *source) for number, source in enumerate(zip(run.sources, run.fingerprints, strict=True))],
             )
             self.connection.execute("COMMIT")
-        except sqlite3.Error as exc:
-            self.connection.close()
+        except sqlite3.OperationalError as exc:
             raise broken(self.path, exc) from exc
-
-    def _is_changed(self, found: Run, run: Run, *, restart: bool) -> bool:
-        """Whether the ledger has to make room for this run; raises `InputError` where it must not."""
-        try:
-            _refuse_foreign(self.path, found, run, restart=restart)
-        except InputError:
-            self.connection.close()
-            raise
-        return found.fingerprints != run.fingerprints
 
     @property
     def state(self) -> State:
@@ -243,7 +237,10 @@ def read_state(path: Path) -> State:
         raise InputError(f"ledger {path} does not exist; check the path")
     with closing(connect(path, is_read_only=True)) as connection:
         verify(connection, path)
-        return _state(connection)
+        try:
+            return _state(connection)
+        except sqlite3.DatabaseError as exc:
+            raise InputError(f"ledger {path} is damaged: {exc}") from exc
 
 
 def now() -> str:

@@ -108,6 +108,15 @@ def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
         raise InputError(f"ledger {path} cannot be opened: {exc}") from exc
 
 
+def is_unmade(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether nothing is in the file: it is new, or its making was cut short before its first commit."""
+    try:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return not tables and not connection.execute("PRAGMA application_id").fetchone()[0]
+    except sqlite3.DatabaseError as exc:
+        raise InputError(f"{path} is not a ledger ({exc}); name another file with --ledger") from exc
+
+
 def verify(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse what is not a ledger, or one of a newer bulkload."""
     try:

@@ -164,9 +164,8 @@ class LiveSession:
             detail = f"line {item.line}: {checked}"
             self._note(Settlement(number, position, checked.id, Outcome.INVALID, None, 0, None, time.time(), detail))
             return self._stop is None
-        record = Record(number, position, item.offset, item.line, checked.id, checked.body)
-        checkpoint.hold(record)
-        return await self.upload.admit(record)
+        checkpoint.hold(position)
+        return await self.upload.admit(Record(number, position, checked.id, checked.body))
 
     def _settle(self, record: Record, ending: Ending) -> None:
         if ending.latency is not None:

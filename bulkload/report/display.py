@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Literal, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from bulkload.report.meter import Progress
@@ -73,7 +73,8 @@ class BarDisplay:
         )
 
     async def follow(self, progress: Callable[[], Progress]) -> None:
-        with self._bar:
+        # A terminal that was closed (SIGHUP) takes nothing any more; the run goes on to its clean end.
+        with suppress(OSError), self._bar:
             now = progress()
             task = self._bar.add_task(_short(now), total=now.size)
             try:
@@ -83,11 +84,9 @@ class BarDisplay:
             finally:
                 self._draw(task, progress())
 
-    def _draw(self, task: object, now: Progress) -> None:
-        # A terminal that was closed (SIGHUP) takes nothing any more; the run goes on to its clean end.
-        with suppress(OSError):
-            self._bar.update(task, completed=now.consumed, description=_short(now))  # type: ignore[arg-type]
-            self._bar.refresh()
+    def _draw(self, task: TaskID, now: Progress) -> None:
+        self._bar.update(task, completed=now.consumed, description=_short(now))
+        self._bar.refresh()
 
 
 def _short(now: Progress) -> str:

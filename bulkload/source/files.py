@@ -28,7 +28,8 @@ else:
 FINGERPRINT_BYTES = 64 * 1024
 
 GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+# Of a frame, and of the sixteen kinds of skippable frames that a parallel compressor may begin with.
+ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((kind, 0x2A, 0x4D, 0x18)) for kind in range(0x50, 0x60)))
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 # What a broken file raises while it is read: the disk's errors and those of the two decompressors.
@@ -84,8 +85,7 @@ class FileSource:
             self._fingerprint, self.size, self._magic = _identify(self.path)
         except OSError as exc:
             raise InputError(f"source {self.name} cannot be read: {exc.strerror}") from exc
-        if self._magic.startswith(UTF_16_MARKS):
-            raise InputError(f"source {self.name} is UTF-16 text; convert it to UTF-8 first, for example with iconv")
+        _refuse_utf_16(self.name, self._magic)
 
     def __repr__(self) -> str:
         return f"<FileSource {self.name} {self.consumed}/{self.size}>"
@@ -109,7 +109,7 @@ class FileSource:
                 raise EOFError("it was cut short while it was read")
 
     def _stream(self, raw: io.FileIO, start: Place) -> Readable:
-        if self._magic.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+        if self._magic.startswith((GZIP_MAGIC, *ZSTD_MAGICS)):
             return _skipped(_decompressed(self._magic, raw), start.offset)
         raw.seek(start.offset)
         return raw
@@ -128,6 +128,7 @@ class StandardInput:
         self._raw: Readable = stream or io.FileIO(0, closefd=False)
         self._head: bytes | None = None
         self._decompressed: Readable | None = None
+        self._spooled: BinaryIO | None = None
         self.consumed = 0
 
     def __repr__(self) -> str:
@@ -135,7 +136,9 @@ class StandardInput:
 
     async def fingerprint(self) -> str:
         if self._head is None:
-            self._head = await in_thread(lambda: _fill(self._raw, FINGERPRINT_BYTES))
+            with _breaking_off(self.name):
+                self._head = await in_thread(lambda: _fill(self._raw, FINGERPRINT_BYTES))
+            _refuse_utf_16(self.name, self._head)
         return f"stream:{hashlib.sha256(self._head).hexdigest()[:32]}"
 
     async def count(self, limit: int) -> int:
@@ -149,7 +152,12 @@ class StandardInput:
             yield split(chunk)
 
     def _spool(self, limit: int) -> int:
-        spool = cast(BinaryIO, tempfile.TemporaryFile(prefix="bulkload-"))  # noqa: SIM115
+        try:
+            self._spooled = spool = cast(BinaryIO, tempfile.TemporaryFile(prefix="bulkload-"))  # noqa: SIM115
+        except OSError as exc:
+            raise InputError(
+                f"standard input cannot be kept for --min-records: {exc.strerror}; set TMPDIR to a folder with room"
+            ) from exc
         stream = self._stream()
         with _breaking_off(self.name):
             number = _count(chunks(_Copying(stream, spool), START), limit)
@@ -160,6 +168,8 @@ class StandardInput:
     def _chunks(self, start: Place) -> Iterator[Chunk]:
         with _breaking_off(self.name):
             yield from chunks(_skipped(self._stream(), start.offset), start)
+        if self._spooled is not None:
+            self._spooled.close()
 
     def _stream(self) -> Readable:
         if self._decompressed is None:
@@ -167,6 +177,11 @@ class StandardInput:
             raw = _Counting(_Chained(io.BytesIO(self._head), self._raw), self)
             self._decompressed = _decompressed(self._head, raw)
         return self._decompressed
+
+
+def _refuse_utf_16(name: str, head: bytes) -> None:
+    if head.startswith(UTF_16_MARKS):
+        raise InputError(f"source {name} is UTF-16 text; convert it to UTF-8 first, for example with iconv")
 
 
 def _identify(path: Path) -> tuple[str, int, bytes]:
@@ -187,7 +202,7 @@ def _decompressed(magic: bytes, raw: Readable) -> Readable:
     stream = cast(BinaryIO, raw)
     if magic.startswith(GZIP_MAGIC):
         return _Eager(gzip.GzipFile(fileobj=stream))
-    if magic.startswith(ZSTD_MAGIC):
+    if magic.startswith(ZSTD_MAGICS):
         return _Eager(zstd.ZstdFile(stream))
     return raw
 

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from bulkload.installation import Flaw
+from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, too_long
 from bulkload.source.place import Batch, Place, SourceObject
 from bulkload.source.reading import read_ahead
 
@@ -72,11 +73,17 @@ def _after(start: Place, group: list[SourceObject]) -> Batch:
 
 def _together(elements: Iterable[Element]) -> Iterator[list[SourceObject]]:
     group: list[SourceObject] = []
-    for ordinal, element in enumerate(elements):
-        group.append(_source_object(element, ordinal))
-        if len(group) == TOGETHER:
+    try:
+        for ordinal, element in enumerate(elements):
+            group.append(_source_object(element, ordinal))
+            if len(group) == TOGETHER:
+                yield group
+                group = []
+    except Exception:
+        # What came before it is handed over before it.
+        if group:
             yield group
-            group = []
+        raise
     if group:
         yield group
 
@@ -89,12 +96,20 @@ async def _one_by_one(elements: AsyncIterable[Element]) -> AsyncIterator[list[So
 
 
 def _source_object(element: Element, ordinal: int) -> SourceObject:
-    if isinstance(element, bytes):
-        return SourceObject(element, ordinal, ordinal + 1)
-    if isinstance(element, str):
-        return SourceObject(element.encode(errors="surrogatepass"), ordinal, ordinal + 1)
     try:
-        return SourceObject(orjson.dumps(element if isinstance(element, dict) else dict(element)), ordinal, ordinal + 1)
+        data = _json(element)
     except (TypeError, ValueError) as exc:
-        flaw = Flaw("not-json", f"the element cannot be written as JSON: {exc}")
-        return SourceObject(repr(element).encode(errors="backslashreplace")[:1024], ordinal, ordinal + 1, flaw)
+        kind = type(element).__name__
+        flaw = Flaw("not-json", f"the element, a {kind}, cannot be written as JSON: {exc}")
+        return SourceObject(kind.encode(), ordinal, ordinal + 1, flaw)
+    if len(data) > MAX_LINE:
+        return SourceObject(data[:KEPT_OF_LONG_LINE], ordinal, ordinal + 1, too_long(len(data)))
+    return SourceObject(data, ordinal, ordinal + 1)
+
+
+def _json(element: Element) -> bytes:
+    if isinstance(element, bytes):
+        return element
+    if isinstance(element, str):
+        return element.encode(errors="surrogatepass")
+    return orjson.dumps(element if isinstance(element, dict) else dict(element))

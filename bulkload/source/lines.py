@@ -30,19 +30,18 @@ class Chunk(NamedTuple):
     data: bytes
     start: Place
     end: Place
-
-    @property
-    def is_too_long(self) -> bool:
-        return self.end.offset - self.start.offset > len(self.data)
+    long_line: int = 0
+    """The bytes of the one line that is too long, without its end; 0 where `data` is whole lines."""
 
 
 def chunks(stream: Readable, start: Place) -> Iterator[Chunk]:
     """Cut a stream that stands at `start` into chunks; holds at most `MAX_LINE` and two reads."""
     offset, line = start
     rest = b""
-    while block := stream.read(CHUNK):
-        if offset == 0 and not rest and block.startswith(BOM):
-            offset, block = len(BOM), block[len(BOM) :]
+    for block in _blocks(stream, may_have_mark=offset == 0):
+        if offset == 0 and block == BOM:
+            offset = len(BOM)
+            continue
         first_end = block.find(b"\n") + 1
         if len(rest) + (first_end - 1 if first_end else len(block)) > MAX_LINE:
             chunk, rest = _long_line(stream, rest, block, Place(offset, line))
@@ -64,25 +63,45 @@ def chunks(stream: Readable, start: Place) -> Iterator[Chunk]:
         yield Chunk(rest, Place(offset, line), Place(offset + len(rest), line + 1))
 
 
+def _blocks(stream: Readable, *, may_have_mark: bool) -> Iterator[bytes]:
+    """What the stream gives, read by read; a byte order mark at its beginning comes by itself."""
+    if may_have_mark:
+        head = b""
+        # A pipe may give it byte by byte.
+        while len(head) < len(BOM) and BOM.startswith(head) and (block := stream.read(CHUNK)):
+            head += block
+        if head.startswith(BOM):
+            yield BOM
+            head = head[len(BOM) :]
+        if head:
+            yield head
+    while block := stream.read(CHUNK):
+        yield block
+
+
 def _long_line(stream: Readable, rest: bytes, block: bytes, start: Place) -> tuple[Chunk, bytes]:
     """Read to the end of a line that is too long, keeping its head; returns what was read past it as well."""
     head = (rest[:KEPT_OF_LONG_LINE] + block[:KEPT_OF_LONG_LINE])[:KEPT_OF_LONG_LINE]
     length = len(rest)
+    end = 0
     while block and not (end := block.find(b"\n") + 1):
         length += len(block)
         block = stream.read(CHUNK)
     if block:
         length += end
         block = block[end:]
-    return Chunk(head, start, Place(start.offset + length, start.line + 1)), block
+    return Chunk(head, start, Place(start.offset + length, start.line + 1), length - bool(end)), block
+
+
+def too_long(length: int) -> Flaw:
+    """The flaw of a record with more bytes than are taken."""
+    return Flaw("line-too-long", f"the line has {length:,} bytes; {MAX_LINE:,} are the most")
 
 
 def split(chunk: Chunk) -> Batch:
     """The source objects of a chunk of NDJSON; blank lines are passed over, line ends are taken off."""
-    if chunk.is_too_long:
-        length = chunk.end.offset - chunk.start.offset
-        flaw = Flaw("line-too-long", f"the line has {length:,} bytes; {MAX_LINE:,} are the most")
-        return Batch([SourceObject(chunk.data, *chunk.start, flaw)], chunk.end)
+    if chunk.long_line:
+        return Batch([SourceObject(chunk.data, *chunk.start, too_long(chunk.long_line))], chunk.end)
     objects = []
     offset, line = chunk.start
     for text in chunk.data.split(b"\n"):
