@@ -12,7 +12,17 @@ from pathlib import Path
 from bulkload.errors import InputError
 from bulkload.ledger.checkpoint import Mark
 from bulkload.ledger.lock import Lock
-from bulkload.ledger.schema import POSITION_BITS, TABLES, broken, connect, is_unmade, verify, write_ahead
+from bulkload.ledger.schema import (
+    MAGIC,
+    POSITION_BITS,
+    TABLES,
+    broken,
+    connect,
+    is_unmade,
+    require_sqlite,
+    verify,
+    write_ahead,
+)
 from bulkload.record import Outcome
 from bulkload.source import Place
 
@@ -103,6 +113,7 @@ class Ledger:
         self.put_aside: Path | None = None
         self._lock = Lock(path)
         try:
+            require_sqlite(self._lock.head(len(MAGIC)), path)
             self._open(run, restart=restart, anew=anew)
         except BaseException:
             self._lock.release()
@@ -124,7 +135,7 @@ class Ledger:
 
     def _take(self, run: Run, *, restart: bool, anew: bool) -> None:
         """Go on with what is there, make room for this run, or refuse; what is refused is left as it was."""
-        self.is_new = is_unmade(self.connection, self.path)
+        self.is_new = is_unmade(self.connection)
         if not self.is_new:
             verify(self.connection, self.path)
             found = self.state

@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import ClassVar
 
 from bulkload.errors import InputError, LedgerLocked
 
@@ -13,27 +15,40 @@ MODE = 0o600
 class Lock:
     """Holds a ledger file, making it where it does not exist.
 
-    flock and SQLite's own locks do not see each other. Closing a descriptor of the file drops SQLite's locks, though,
-    so this one stays open until SQLite has closed the file.
+    flock and SQLite's own locks do not see each other. Closing any descriptor of the file drops SQLite's locks in this
+    process, though: so this one stays open until SQLite has closed the file, and a ledger that this process holds is
+    not opened a second time.
     """
+
+    _held: ClassVar[set[tuple[int, int]]] = set()
 
     def __init__(self, path: Path) -> None:
         self.path = path
         while True:
-            self._file = _locked(path)
+            self._file = _locked(path, self._held)
             if _is_still(path, self._file):
-                return
+                break
             # Its holder put the file aside while we waited for the lock.
             os.close(self._file)
+        self._identity = _identity(os.fstat(self._file))
+        self._held.add(self._identity)
 
     def __repr__(self) -> str:
         return f"<Lock of {self.path}>"
 
+    def head(self, size: int) -> bytes:
+        """The first bytes of the file."""
+        return os.pread(self._file, size, 0)
+
     def release(self) -> None:
+        self._held.discard(self._identity)
         os.close(self._file)
 
 
-def _locked(path: Path) -> int:
+def _locked(path: Path, held: AbstractSet[tuple[int, int]]) -> int:
+    busy = f"another run holds ledger {path}; wait for its end (--wait-lock 5m) or name another with --ledger"
+    if path.exists() and _identity(path.stat()) in held:
+        raise LedgerLocked(busy)
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
     except OSError as exc:
@@ -42,9 +57,7 @@ def _locked(path: Path) -> int:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:
         os.close(file)
-        raise LedgerLocked(
-            f"another run holds ledger {path}; wait for its end (--wait-lock 5m) or name another with --ledger"
-        ) from exc
+        raise LedgerLocked(busy) from exc
     except OSError as exc:
         os.close(file)
         raise InputError(
@@ -53,8 +66,12 @@ def _locked(path: Path) -> int:
     return file
 
 
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
 def _is_still(path: Path, file: int) -> bool:
     try:
-        return os.path.samestat(path.stat(), os.fstat(file))
+        return _identity(path.stat()) == _identity(os.fstat(file))
     except FileNotFoundError:
         return False

@@ -6,6 +6,9 @@ from pathlib import Path
 from bulkload.errors import Halt, InputError
 from bulkload.record import Outcome
 
+# How every SQLite file begins.
+MAGIC = b"SQLite format 3\0"
+
 # "blkl": tells a ledger from another program's SQLite file.
 APPLICATION_ID = 0x626C6B6C
 VERSION = 1
@@ -108,13 +111,16 @@ def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
         raise InputError(f"ledger {path} cannot be opened: {exc}") from exc
 
 
-def is_unmade(connection: sqlite3.Connection, path: Path) -> bool:
+def require_sqlite(head: bytes, path: Path) -> None:
+    """Refuse a file that is neither empty nor SQLite's; SQLite itself takes a short text for an empty database."""
+    if head and head != MAGIC:
+        raise InputError(f"{path} is not a ledger; name another file with --ledger")
+
+
+def is_unmade(connection: sqlite3.Connection) -> bool:
     """Whether nothing is in the file: it is new, or its making was cut short before its first commit."""
-    try:
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        return not tables and not connection.execute("PRAGMA application_id").fetchone()[0]
-    except sqlite3.DatabaseError as exc:
-        raise InputError(f"{path} is not a ledger ({exc}); name another file with --ledger") from exc
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return not tables and not connection.execute("PRAGMA application_id").fetchone()[0]
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:
