@@ -14,12 +14,14 @@ from bulkload.ledger.checkpoint import Mark
 from bulkload.ledger.lock import Lock
 from bulkload.ledger.schema import (
     MAGIC,
+    PAGE,
     POSITION_BITS,
     TABLES,
     broken,
     connect,
     is_unmade,
     require_sqlite,
+    unusable,
     verify,
     write_ahead,
 )
@@ -126,9 +128,9 @@ class Ledger:
         self.connection = connect(self.path)
         try:
             self._take(run, restart=restart, anew=anew)
-        except sqlite3.DatabaseError as exc:
+        except sqlite3.Error as exc:
             self.connection.close()
-            raise InputError(f"ledger {self.path} is damaged ({exc}); name another with --ledger") from exc
+            raise unusable(self.path, exc) from exc
         except BaseException:
             self.connection.close()
             raise
@@ -147,9 +149,12 @@ class Ledger:
                 if found.run.fingerprints != run.fingerprints:
                     self.put_aside = aside = _aside(self.path)
                     self._begin_anew(lambda: self.path.rename(aside))
-        write_ahead(self.connection, self.path)
         if self.is_new:
+            self._lock.make_private()
+            write_ahead(self.connection, self.path)
             self._create(run)
+        elif not self.state.is_finished:
+            write_ahead(self.connection, self.path)
 
     def _begin_anew(self, clear: Callable[[], object]) -> None:
         """Leave the old ledger whole, get it out of the way, and hold a new one before the old one is let go."""
@@ -162,19 +167,13 @@ class Ledger:
         self.is_new = True
 
     def _create(self, run: Run) -> None:
-        try:
-            self.connection.executescript(f"BEGIN; {TABLES}")
-            self.connection.execute(
-                "INSERT INTO runs (begun_at, hub, mapping) VALUES (?, ?, ?)", (now(), run.hub, run.mapping)
-            )
-            self.connection.execute("INSERT INTO hubs VALUES (0, ?)", (run.hub,))
-            self.connection.executemany(
-                "INSERT INTO sources VALUES (?, ?, ?, 0, 1, 0, 0, 0, 0)",
-                [(number, *source) for number, source in enumerate(zip(run.sources, run.fingerprints, strict=True))],
-            )
-            self.connection.execute("COMMIT")
-        except sqlite3.OperationalError as exc:
-            raise broken(self.path, exc) from exc
+        execute = self.connection.execute
+        self.connection.executescript(f"BEGIN; {TABLES}")
+        execute("INSERT INTO runs (begun_at, hub, mapping) VALUES (?, ?, ?)", (now(), run.hub, run.mapping))
+        execute("INSERT INTO hubs VALUES (0, ?)", (run.hub,))
+        for number, source in enumerate(zip(run.sources, run.fingerprints, strict=True)):
+            execute("INSERT INTO sources VALUES (?, ?, ?, 0, 1, 0, 0, 0, 0)", (number, *source))
+        execute("COMMIT")
 
     @property
     def state(self) -> State:
@@ -246,12 +245,18 @@ def read_state(path: Path) -> State:
     """Where the run of a ledger stands, also while another process writes to it; raises `InputError`."""
     if not path.exists():
         raise InputError(f"ledger {path} does not exist; check the path")
-    with closing(connect(path, is_read_only=True)) as connection:
-        verify(connection, path)
+    # After a kill SQLite has to fold its log in, which it does only for one who may write.
+    is_read_only = not os.access(path, os.W_OK)
+    with closing(connect(path, is_read_only=is_read_only)) as connection:
         try:
+            if is_unmade(connection):
+                # SQLite takes a short text for an empty database; its own files are made of whole pages.
+                words = "is not a ledger" if path.stat().st_size % PAGE else "is empty; its run did not begin"
+                raise InputError(f"{path} {words}")
+            verify(connection, path)
             return _state(connection)
-        except sqlite3.DatabaseError as exc:
-            raise InputError(f"ledger {path} is damaged: {exc}") from exc
+        except sqlite3.Error as exc:
+            raise unusable(path, exc) from exc
 
 
 def now() -> str:

@@ -40,6 +40,10 @@ class Lock:
         """The first bytes of the file."""
         return os.pread(self._file, size, 0)
 
+    def make_private(self) -> None:
+        """Nobody else may read the file, also where it was there before it became a ledger."""
+        os.fchmod(self._file, MODE)
+
     def release(self) -> None:
         self._held.discard(self._identity)
         os.close(self._file)

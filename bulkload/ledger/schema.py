@@ -3,11 +3,14 @@
 import sqlite3
 from pathlib import Path
 
-from bulkload.errors import Halt, InputError
+from bulkload.errors import BulkloadError, Halt, InputError
 from bulkload.record import Outcome
 
 # How every SQLite file begins.
 MAGIC = b"SQLite format 3\0"
+
+# The smallest page of one.
+PAGE = 512
 
 # "blkl": tells a ledger from another program's SQLite file.
 APPLICATION_ID = 0x626C6B6C
@@ -108,7 +111,7 @@ def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
     try:
         return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
     except sqlite3.Error as exc:
-        raise InputError(f"ledger {path} cannot be opened: {exc}") from exc
+        raise unusable(path, exc) from exc
 
 
 def require_sqlite(head: bytes, path: Path) -> None:
@@ -125,11 +128,8 @@ def is_unmade(connection: sqlite3.Connection) -> bool:
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse what is not a ledger, or one of a newer bulkload."""
-    try:
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.DatabaseError as exc:
-        raise InputError(f"{path} is not a ledger ({exc}); name another file with --ledger") from exc
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION_ID:
         raise InputError(f"{path} is not a ledger but another program's file; name another with --ledger")
     if version > VERSION:
@@ -140,20 +140,33 @@ def verify(connection: sqlite3.Connection, path: Path) -> None:
 
 def write_ahead(connection: sqlite3.Connection, path: Path) -> None:
     """Let others read while a run writes, and make every commit last."""
-    try:
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        # Every commit reaches the disk before it counts: a writer thread waits for it, not the loop.
-        connection.execute("PRAGMA synchronous = FULL")
-    except sqlite3.OperationalError as exc:
-        raise broken(path, exc) from exc
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    # Every commit reaches the disk before it counts: a writer thread waits for it, not the loop.
+    connection.execute("PRAGMA synchronous = FULL")
     if mode != "wal":
         raise InputError(
             f"ledger {path} is on a file system that cannot do SQLite's WAL; name one on a local disk with --ledger"
         )
 
 
-def broken(path: Path, exc: Exception) -> Halt:
-    """What a failed write of the ledger means for the run."""
+def unusable(path: Path, exc: sqlite3.Error) -> BulkloadError:
+    """What an error of SQLite's means where a ledger is opened, by its primary code."""
+    match getattr(exc, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_NOTADB:
+            return InputError(f"{path} is not a ledger ({exc}); name another file with --ledger")
+        case sqlite3.SQLITE_CORRUPT:
+            return InputError(f"ledger {path} is damaged ({exc}); name another with --ledger")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            advice = "make it and its folder writable, or name another with --ledger"
+            return InputError(f"ledger {path} cannot be written: {exc}; {advice}")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return InputError(f"ledger {path} is held by another program ({exc}); end that first")
+        case _:
+            return broken(path, exc)
+
+
+def broken(path: Path, exc: sqlite3.Error) -> Halt:
+    """What an error of SQLite's means for a run that had begun."""
     return Halt(
         f"ledger {path} cannot be written: {exc}; what it shows as settled is settled, "
         "make room and run the same command again"

@@ -92,12 +92,18 @@ class Writer:
     def _try(self, commit: Commit) -> None:
         try:
             self._write(commit)
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as exc:
+            self._fail(exc)
+        except sqlite3.Error as exc:
+            self._fail(broken(self._path, exc))
         except Exception as exc:  # noqa: BLE001 - a bug has to reach the loop as well
-            self._has_failed = True
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            failure = broken(self._path, exc) if isinstance(exc, sqlite3.OperationalError) else exc
-            self._loop.call_soon_threadsafe(self._on_failure, failure)
+            self._fail(exc)
+
+    def _fail(self, failure: Exception) -> None:
+        self._has_failed = True
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._loop.call_soon_threadsafe(self._on_failure, failure)
 
     def _write(self, commit: Commit) -> None:
         execute = self._connection.execute

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from bulkload.client import AiohttpTransport
-from bulkload.errors import Halt, InputError, LedgerLocked
+from bulkload.errors import BulkloadError, InputError, LedgerLocked
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Run, Session, State, read_state
 from bulkload.load.session import LiveSession, Stop
@@ -222,9 +222,13 @@ class Loader:
                     self._live.stop(*self._stop)
                 stop = await self._live.carry_out()
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            # One failure surfaces as one exception, with the cause that it came with.
+            failure = group.exceptions[0]
+            raise failure from failure.__cause__
         finally:
             await transport.close()
+        if self._live.error is not None:
+            raise self._live.error
         return self._end(ledger, state, session, stop)
 
     def _end(self, ledger: Ledger, before: State, session: Session, stop: Stop | None) -> Summary:
@@ -235,7 +239,7 @@ class Loader:
             log.warning("%s: the source is empty, nothing was sent", self._named())
         try:
             self._write_end(ledger, session, state, stop)
-        except Halt as exc:
+        except BulkloadError as exc:
             stop = stop or Stop(exc.exit_code, str(exc))
         if stop is None:
             summary = finished(summary, is_clean=state.is_clean)
@@ -309,11 +313,3 @@ def _begins(state: State) -> str:
     if not state.settled:
         return "starts" if state.session is None else "starts again, nothing is settled yet"
     return f"continues after {state.settled:,} settled records"
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One failure surfaces as one exception: the first that is not itself a group."""
-    exc: BaseException = group
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    return exc

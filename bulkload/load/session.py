@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import aclosing, closing
 from typing import NamedTuple
 
-from bulkload.errors import Halt
+from bulkload.errors import BulkloadError, Halt
 from bulkload.installation import Flaw, check
 from bulkload.ledger import Checkpoint, Commit, Ledger, Mark, Sample, Session, State, Writer
 from bulkload.load.settings import ErrorLimit, Settings
@@ -56,6 +56,7 @@ class LiveSession:
     ) -> None:
         self.settled = 0
         self.bad = 0
+        self.error: Exception | None = None
         self._sources = sources
         self._settings = settings
         self._ledger = ledger
@@ -71,7 +72,6 @@ class LiveSession:
         self._marks: dict[int, Mark] = {}
         self._stop: Stop | None = None
         self._end: Stop | None = None
-        self._error: Exception | None = None
         self._reader: asyncio.Task[None] | None = None
         self._writer = Writer(ledger.connection, ledger.path, self._unwritable)
         self.upload = Upload(
@@ -115,8 +115,6 @@ class LiveSession:
             self._sample()
             self._commit()
             await asyncio.shield(self._writer.close())
-        if self._error is not None:
-            raise self._error
         return self._stop or self._end
 
     async def _read_all(self) -> None:
@@ -128,7 +126,7 @@ class LiveSession:
             # The source broke off: what came before it goes its way to the end first.
             self._end = Stop(exc.exit_code, str(exc))
         except Exception as exc:  # noqa: BLE001 - an iterable is a user's own code; what it gave goes its way first
-            self._error = exc
+            self.error = exc
 
     async def _read(self, number: int, source: Source) -> bool:
         """Take a source's records from where it was left; False where reading ends before the source does."""
@@ -239,8 +237,8 @@ class LiveSession:
             del self._checkpoints[number]
 
     def _unwritable(self, failure: Exception) -> None:
-        if isinstance(failure, Halt):
+        if isinstance(failure, BulkloadError):
             self.stop(failure.exit_code, str(failure))
         else:
-            self._error = failure
+            self.error = failure
             self.stop(6, "the ledger's writer failed")

@@ -1,7 +1,8 @@
 """Python iterables, plain and asynchronous, as sources."""
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import orjson
@@ -23,7 +24,8 @@ Element = Mapping[str, Any] | bytes | str
 class IterableSource:
     """Records from a Python iterable: mappings, or JSON texts. Its offsets are ordinals.
 
-    A plain iterable is read in a thread of its own, so that one that blocks (a database cursor) does not hold the loop.
+    A plain iterable is read in a thread of its own, so that one that blocks does not hold the loop; a cursor that is
+    bound to the thread of its connection (sqlite3's) has to be opened for others, or wrapped in an asynchronous one.
     """
 
     name = "iterable"
@@ -36,6 +38,7 @@ class IterableSource:
         else:
             self._elements = read_ahead(lambda: _together(elements))
         self._held: list[list[SourceObject]] = []
+        self._failure: Exception | None = None
 
     def __repr__(self) -> str:
         return "<IterableSource>"
@@ -49,8 +52,12 @@ class IterableSource:
     async def count(self, limit: int) -> int:
         """Counted in memory: what is read for it is held until `batches` gives it."""
         number = sum(map(len, self._held))
-        while number < limit:
-            group = await anext(self._elements, None)
+        while number < limit and self._failure is None:
+            try:
+                group = await anext(self._elements, None)
+            except Exception as exc:  # noqa: BLE001 - raised again once what came before it was given
+                self._failure = exc
+                break
             if group is None:
                 break
             self._held.append(group)
@@ -58,10 +65,13 @@ class IterableSource:
         return min(number, limit)
 
     async def batches(self, start: Place) -> AsyncGenerator[Batch, None]:
-        while self._held:
-            yield _after(start, self._held.pop(0))
-        async for group in self._elements:
-            yield _after(start, group)
+        async with aclosing(self._elements):
+            while self._held:
+                yield _after(start, self._held.pop(0))
+            if self._failure is not None:
+                raise self._failure
+            async for group in self._elements:
+                yield _after(start, group)
 
 
 def _after(start: Place, group: list[SourceObject]) -> Batch:
@@ -88,11 +98,14 @@ def _together(elements: Iterable[Element]) -> Iterator[list[SourceObject]]:
         yield group
 
 
-async def _one_by_one(elements: AsyncIterable[Element]) -> AsyncIterator[list[SourceObject]]:
+async def _one_by_one(elements: AsyncIterable[Element]) -> AsyncGenerator[list[SourceObject], None]:
     ordinal = 0
-    async for element in elements:
-        yield [_source_object(element, ordinal)]
-        ordinal += 1
+    async with AsyncExitStack() as stack:
+        if isinstance(elements, AsyncGenerator):
+            stack.push_async_callback(elements.aclose)
+        async for element in elements:
+            yield [_source_object(element, ordinal)]
+            ordinal += 1
 
 
 def _source_object(element: Element, ordinal: int) -> SourceObject:
