@@ -81,19 +81,24 @@ def _address(endpoint: str) -> tuple[str, str]:
         parts = urlsplit(endpoint)
         host, port = parts.hostname or "", parts.port
     except ValueError as exc:
-        raise InputError(f"the connection string's Endpoint {endpoint!r} is not an address: {exc}") from exc
+        raise InputError(f"the connection string's Endpoint {_shown(endpoint)!r} is not an address: {exc}") from exc
     is_more = bool(parts.path.strip("/") or parts.query or parts.fragment or parts.username)
     if parts.scheme not in ("sb", "https", "http") or not _HOST.fullmatch(host) or port == 0 or is_more:
         raise InputError(
-            f"the connection string's Endpoint {endpoint!r} is not an address; its form is sb://NAMESPACE.servicebus.windows.net/"
+            f"the connection string's Endpoint {_shown(endpoint)!r} is not an address; its form is sb://NAMESPACE.servicebus.windows.net/"
         )
     if parts.scheme == "http" and not _is_loopback(host):
         raise InputError(
-            f"the connection string's Endpoint {endpoint!r} would send tokens in the clear; "
+            f"the connection string's Endpoint {_shown(endpoint)!r} would send tokens in the clear; "
             "http:// is for this machine only, use sb://"
         )
     shown = f"[{host}]" if ":" in host else host
     return ("http" if parts.scheme == "http" else "https"), (f"{shown}:{port}" if port else shown)
+
+
+def _shown(endpoint: str) -> str:
+    """An Endpoint for a message: AMQP's form of it holds the key before the host."""
+    return re.sub(r"//.*@", "//…@", endpoint)
 
 
 def _is_loopback(host: str) -> bool:

@@ -46,7 +46,7 @@ def check(data: bytes) -> Installation | Flaw:
     """Check one JSON text.
 
     The body stays byte for byte as it came unless something has to be mended: the platform in lower case, and
-    ``userID`` under the name that the service reads, ``userId``.
+    ``userID`` under the name that the service reads, ``userId``. A mended body is written anew from its values.
     """
     try:
         fields = orjson.loads(data)

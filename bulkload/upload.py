@@ -153,6 +153,8 @@ class Upload:
             _, late = await asyncio.wait(self._working, timeout=grace)
             for task in late:
                 task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     def stop_sending(self) -> None:
         """From now on no request leaves; what waits or rests stays unsettled."""

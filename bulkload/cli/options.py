@@ -65,22 +65,26 @@ def _configure(context: click.Context, _parameter: click.Parameter, path: Path |
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise InputError(f"config file {path} cannot be read: {exc}") from exc
-    known = {option.name for option in context.command.params if isinstance(option, click.Option) and option.envvar}
-    known -= {"config", "emulator"}
-    given = {key.replace("-", "_"): value for key, value in settings.items()}
-    if unknown := sorted(given.keys() - known):
-        raise InputError(f"config file {path} has the unknown key {unknown[0]}; keys are the names of the flags")
-    for name, value in given.items():
-        if not isinstance(value, str | int | float):
-            raise InputError(
-                f"config file {path} has a {type(value).__name__} for {name}; a flag's value is one text or number"
-            )
-    context.default_map = {name: _as_typed(value) for name, value in given.items()}
+    known = {option.name: option for option in context.command.params if isinstance(option, click.Option)}
+    flags: dict[str, str | bool] = {}
+    for key, value in settings.items():
+        option = known.get(key.replace("-", "_"))
+        if option is None or option.name in ("config", "emulator"):
+            raise InputError(f"config file {path} has the unknown key {key}; keys are the names of the flags")
+        wanted, words = _wanted(option)
+        if type(value) not in wanted:
+            raise InputError(f"config file {path}: {key} is {words}, not {value!r}")
+        flags[str(option.name)] = value if option.is_flag else str(value)
+    context.default_map = flags
 
 
-def _as_typed(value: str | float) -> str | bool:
-    """A value as it would stand on the command line; true and false are for flags without a value."""
-    return value if isinstance(value, bool) else str(value)
+def _wanted(option: click.Option) -> tuple[tuple[type, ...], str]:
+    """The types that a flag's key in a config file may have, and their name."""
+    if option.is_flag:
+        return (bool,), "true or false"
+    if isinstance(option.type, click.Path):
+        return (str,), "a path"
+    return (str, int, float), "a text or a number"
 
 
 def real_hub(name: str | None, connection_string_file: Path | None) -> Hub:

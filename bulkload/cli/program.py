@@ -1,5 +1,6 @@
 """The program itself: its commands, and what its errors look like from outside."""
 
+import os
 import sys
 import traceback
 
@@ -34,6 +35,7 @@ program.add_command(emulator)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    _open_streams()
     sys.exit(_run(arguments))
 
 
@@ -57,6 +59,16 @@ def _run(arguments: list[str] | None) -> int:
         traceback.print_exc()
         return _complain("this is a bug in bulkload; please report it with the lines above", BUG)
     return result if isinstance(result, int) else 0
+
+
+def _open_streams() -> None:
+    """A standard stream that the caller closed must not become some file that is opened later."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest one that is free: this one.
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _complain(message: str, exit_code: int) -> int:

@@ -56,7 +56,8 @@ class Writer:
         self._done = asyncio.Event()
         self._caught_up = asyncio.Event()
         self.backlog = 0
-        threading.Thread(target=self._write_all, name="ledger").start()
+        self._thread = threading.Thread(target=self._write_all, name="ledger")
+        self._thread.start()
 
     def __repr__(self) -> str:
         return f"<Writer of {self._path}, {self.backlog} settlements behind>"
@@ -72,9 +73,12 @@ class Writer:
             await self._caught_up.wait()
 
     async def close(self) -> None:
-        """Wait until all that was posted is on the disk, or could not be written."""
+        """Wait until all that was posted is on the disk, or could not be written; also when cancelled meanwhile."""
         self._commits.put(None)
-        await self._done.wait()
+        try:
+            await self._done.wait()
+        finally:
+            self._thread.join()
 
     def _write_all(self) -> None:
         try:

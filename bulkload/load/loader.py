@@ -18,6 +18,7 @@ from bulkload.load.session import LiveSession, Stop
 from bulkload.load.settings import Flags, Settings
 from bulkload.report import Latency, Meter, Progress, Rate, Records, Requests, Summary, summarize
 from bulkload.report.summary import finished
+from bulkload.report.text import count
 from bulkload.sas import Signer
 from bulkload.source import FileSource, IterableSource, Source, find_sources
 from bulkload.source.files import printable
@@ -133,7 +134,7 @@ class Loader:
                 log.warning("the source has changed: its earlier ledger is kept as %s", ledger.put_aside)
             state = ledger.state
             if state.is_finished:
-                log.info("%s: nothing to do, all %s records are settled", self._named(), f"{state.settled:,}")
+                log.info("%s: nothing to do, %s settled", self._named(), count(state.settled, "record"))
                 return _nothing_done(summarize(state, ledger=printable(str(self._path))))
             log.info("%s: %s", self._named(), _begins(state))
             return await self._carry_out(ledger, state)
@@ -179,7 +180,7 @@ class Loader:
                 found += await source.count(wanted - found)
         if found < wanted:
             raise InputError(
-                f"the source has only {found:,} records, --min-records wants {wanted:,}; "
+                f"the source has only {count(found, 'record')}, --min-records wants {wanted:,}; "
                 "nothing was sent, check the export"
             )
 
@@ -312,4 +313,4 @@ def _nothing_done(summary: Summary) -> Summary:
 def _begins(state: State) -> str:
     if not state.settled:
         return "starts" if state.session is None else "starts again, nothing is settled yet"
-    return f"continues after {state.settled:,} settled records"
+    return f"continues after {count(state.settled, 'settled record')}"

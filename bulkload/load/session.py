@@ -114,7 +114,7 @@ class LiveSession:
             self.upload.stop_sending()
             self._sample()
             self._commit()
-            await asyncio.shield(self._writer.close())
+            await self._writer.close()
         return self._stop or self._end
 
     async def _read_all(self) -> None:

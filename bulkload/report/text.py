@@ -19,8 +19,8 @@ def describe(summary: Summary) -> str:
     """Several lines: the outcome and why, the records by their end, the requests, and what to type next."""
     lines = [_headline(summary)]
     for name, words in _EXPLAINED.items():
-        if (count := getattr(summary.records, name)) or name == "accepted":
-            lines.append(f"  {name:<10} {count:>12,}  {words}")
+        if (number := getattr(summary.records, name)) or name == "accepted":
+            lines.append(f"  {name:<10} {number:>12,}  {words}")
     lines += _requests(summary)
     lines.append(f"ledger: {summary.ledger}")
     if summary.outcome == "partial" or (summary.outcome == "stopped" and _bad(summary)):
@@ -37,7 +37,7 @@ def _headline(summary: Summary) -> str:
         return f"stopped{took}: {summary.reason}"
     skipped = f" ({records.skipped:,} of them earlier)" if records.skipped else ""
     failed = f", {_bad(summary):,} failed" if _bad(summary) else ""
-    return f"{summary.outcome}{took}: {records.read:,} records settled{skipped}{failed}"
+    return f"{summary.outcome}{took}: {count(records.read, 'record')} settled{skipped}{failed}"
 
 
 def _requests(summary: Summary) -> list[str]:
@@ -45,7 +45,9 @@ def _requests(summary: Summary) -> list[str]:
     if not requests.sent or rate.mean is None:
         return []
     parts = [f"requests: {requests.sent:,} sent, {rate.mean:,.0f}/s"]
-    parts += [f"{count:,} {name}" for name in ("throttled", "retried", "failed") if (count := getattr(requests, name))]
+    parts += [
+        f"{number:,} {name}" for name in ("throttled", "retried", "failed") if (number := getattr(requests, name))
+    ]
     if latency.p50 is not None and latency.p99 is not None:
         parts.append(f"p50 {latency.p50 * 1000:,.1f} ms, p99 {latency.p99 * 1000:,.1f} ms")
     if summary.limited_by:
@@ -63,9 +65,14 @@ def _listing(ledger: str) -> str:
     return f'sqlite3 -readonly {shlex.quote(ledger)} "{query}"'
 
 
+def count(number: int, noun: str) -> str:
+    """A number with its noun: 1 record, 2,000 records."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: 0.8 s, 42 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:

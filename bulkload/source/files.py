@@ -85,7 +85,6 @@ class FileSource:
             self._fingerprint, self.size, self._magic = _identify(self.path)
         except OSError as exc:
             raise InputError(f"source {self.name} cannot be read: {exc.strerror}") from exc
-        _refuse_utf_16(self.name, self._magic)
 
     def __repr__(self) -> str:
         return f"<FileSource {self.name} {self.consumed}/{self.size}>"
@@ -105,14 +104,13 @@ class FileSource:
             for chunk in chunks(self._stream(raw, start), start):
                 self.consumed = raw.tell()
                 yield chunk
-            if raw.tell() < self.size:
-                raise EOFError("it was cut short while it was read")
 
     def _stream(self, raw: io.FileIO, start: Place) -> Readable:
+        whole = _Whole(raw, self.size)
         if self._magic.startswith((GZIP_MAGIC, *ZSTD_MAGICS)):
-            return _skipped(_decompressed(self._magic, raw), start.offset)
+            return _skipped(_decompressed(self._magic, whole), start.offset)
         raw.seek(start.offset)
-        return raw
+        return whole
 
 
 class StandardInput:
@@ -180,7 +178,11 @@ class StandardInput:
 
 
 def _refuse_utf_16(name: str, head: bytes) -> None:
-    if head.startswith(UTF_16_MARKS):
+    """Each of its lines would be a flaw that tells nobody why."""
+    text = b""
+    with contextlib.suppress(*BROKEN):
+        text = _decompressed(head, io.BytesIO(head)).read(len(UTF_16_MARKS[0]))
+    if text.startswith(UTF_16_MARKS):
         raise InputError(f"source {name} is UTF-16 text; convert it to UTF-8 first, for example with iconv")
 
 
@@ -195,6 +197,7 @@ def _identify(path: Path) -> tuple[str, int, bytes]:
         head = file.read(FINGERPRINT_BYTES)
         file.seek(max(0, status.st_size - FINGERPRINT_BYTES))
         digest = hashlib.sha256(head + file.read(FINGERPRINT_BYTES)).hexdigest()[:32]
+    _refuse_utf_16(printable(str(path)), head)
     return f"file:{status.st_size}:{digest}", status.st_size, head[:4]
 
 
@@ -251,6 +254,20 @@ class _Eager:
 
     def read(self, size: int, /) -> bytes:
         return self._read1(size)
+
+
+class _Whole:
+    """A file that does not end before its size when it was identified."""
+
+    def __init__(self, raw: io.FileIO, size: int) -> None:
+        self._raw = raw
+        self._size = size
+
+    def read(self, size: int = CHUNK, /) -> bytes:
+        data = self._raw.read(size)
+        if not data and self._raw.tell() < self._size:
+            raise EOFError("it was cut short while it was read")
+        return data
 
 
 class _Chained:

@@ -39,7 +39,7 @@ def chunks(stream: Readable, start: Place) -> Iterator[Chunk]:
     offset, line = start
     rest = b""
     for block in _blocks(stream, may_have_mark=offset == 0):
-        if offset == 0 and block == BOM:
+        if offset == 0 and not rest and block == BOM:
             offset = len(BOM)
             continue
         first_end = block.find(b"\n") + 1
