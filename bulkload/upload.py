@@ -272,9 +272,10 @@ class Upload:
         if answer.fault is not None:
             rest = self._history.unanswered(answer, judgment)
             if self._history.reach is not Reach.PRESENT:
-                # One request at a time asks for it, each time another one: this one may be what breaks connections.
                 self._is_open = False
                 self._pacer.hold(rest)
+            if self._history.reach is Reach.UNKNOWN or (self._history.reach is Reach.GONE and answer.fault.is_unsent):
+                # One request at a time asks for the hub, each time another record's.
                 record.pause(now)
                 self._again(record, is_last=True)
                 return

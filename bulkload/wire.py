@@ -18,6 +18,11 @@ class Fault(Enum):
     TIMEOUT = "no answer in time"
     BROKEN = "the connection broke"
 
+    @property
+    def is_unsent(self) -> bool:
+        """Whether nothing of the request can have left: no record is to blame for it."""
+        return self in (Fault.NAME, Fault.CONNECT, Fault.TLS)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

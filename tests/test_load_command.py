@@ -853,7 +853,7 @@ class TestSettings:
             assert ran.code == 2, ran.err
             line = ran.err.splitlines()[-1]
             assert line.startswith("bulkload: ")
-            assert f"--{name}" in line
+            assert name in line
             if name != "ca-file":
                 assert ran.complaint == line
 

@@ -748,11 +748,6 @@ async def test_a_record_that_breaks_every_connection_does_not_keep_the_run_from_
     assert desk.outcomes == {Outcome.ACCEPTED: 29, Outcome.EXHAUSTED: 1}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="when only records are left that break every connection, the hub counts as gone for ever: they use up no "
-    "attempt any more, and the run never ends",
-)
 @virtually
 async def test_a_run_whose_last_records_break_every_connection_ends() -> None:
     hub = Hub(lambda request: Answer(0, fault=Fault.BROKEN, words="reset") if request.record.position >= 100 else OK)
