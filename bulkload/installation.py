@@ -62,7 +62,9 @@ def check(data: bytes) -> Installation | Flaw:
         return Installation(fields["installationId"], _mended(fields, data))
     except orjson.JSONEncodeError:
         # What is read may be nested deeper than what can be written.
-        return Flaw("too-deep", "the installation is nested too deep to be mended", fields["installationId"])
+        return Flaw(
+            "too-deep", "the installation is nested too deep to be mended", fields["installationId"][:LONGEST_KEPT_ID]
+        )
 
 
 def push_channels(body: bytes) -> list[str]:

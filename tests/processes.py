@@ -1,6 +1,7 @@
 """The real command in real processes, hubs for it to talk to, and what it leaves behind."""
 
 import asyncio
+import gc
 import gzip
 import http.client
 import json
@@ -245,6 +246,8 @@ def serve(streams: Path) -> None:
     """Fork for each order on standard input, and tell on standard output how it ended."""
     from bulkload.cli import main
 
+    gc.freeze()
+
     for line in sys.stdin:
         order = json.loads(line)
         began = time.monotonic()
@@ -322,7 +325,7 @@ OK = Reply()
 class RecordingHub:
     """A hub in this process that notes every PUT, and answers as it is told.
 
-    `answer` gives the reply to a PUT, `delay` is the time it takes. While `is_held`, PUTs are noted and wait.
+    `installations` are the bodies that it accepted last. `answer` gives the reply to a PUT, `delay` is the time it takes. While `is_held`, PUTs are noted and wait.
     """
 
     def __init__(
@@ -334,6 +337,7 @@ class RecordingHub:
         is_held: bool = False,
     ) -> None:
         self.puts: list[Put] = []
+        self.installations: dict[str, bytes] = {}
         self.most_in_flight = 0
         self.is_held = is_held
         self.answer = answer
@@ -382,11 +386,6 @@ class RecordingHub:
         """The bodies that came more than once, and how often."""
         return {body: count for body, count in Counter(put.body for put in self.puts).items() if count > 1}
 
-    @property
-    def installations(self) -> dict[str, bytes]:
-        """The body that came last for each id."""
-        return {put.id: put.body for put in self.puts}
-
     def wait_for(self, number: int) -> None:
         """Come back as soon as so many PUTs have come."""
         wait_for(lambda: len(self.puts) >= number, f"{number} PUTs, there are {len(self.puts)}")
@@ -420,7 +419,10 @@ class RecordingHub:
 
         def reply() -> None:
             self._in_flight -= 1
-            connection.reply(self.answer(put))
+            answer = self.answer(put)
+            if answer.status == 200:
+                self.installations[put.id] = put.body
+            connection.reply(answer)
 
         if self.is_held:
             self._waiting.append(reply)

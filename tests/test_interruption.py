@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -17,9 +18,11 @@ import pytest
 
 from tests.processes import (
     BULKLOAD,
+    OK,
     OUTCOMES,
     PATIENCE,
     Forks,
+    Put,
     RecordingHub,
     Reply,
     Started,
@@ -217,14 +220,14 @@ class TestAKill:
         seed = random.randrange(2**32)
         dice = random.Random(seed)
         (tmp_path / "d.ndjson").write_bytes(b"\n".join(_lines(dice)))
-        with RecordingHub() as hub:
+        with RecordingHub(_Moods()) as hub:
             assert commands.run("load", "d.ndjson", "--ledger", "whole.ledger", cwd=tmp_path, env=hub.env).code == 1
             expected = hub.installations
         assert expected == _last_valid(tmp_path / "d.ndjson")
 
         ledger = tmp_path / "killed.ledger"
         load = ("load", "d.ndjson", "--ledger", "killed.ledger", "--rate", "2000")
-        with RecordingHub(delay=0.005) as hub:
+        with RecordingHub(_Moods(), delay=0.005) as hub:
             for kill in range(10):
                 target = len(hub.puts) + dice.choice([1, 50, 200, 400, 800])
                 with Started(*load, cwd=tmp_path, env=hub.env) as started:
@@ -270,6 +273,22 @@ class TestAKill:
             assert is_listening(int(port))
             started.kill()
         wait_for(lambda: not is_listening(int(port)), "the embedded hub is gone")
+
+
+class _Moods:
+    """Answers of a hub that fails, throttles and breaks off now and then, each PUT once at the most."""
+
+    def __init__(self) -> None:
+        self._refused: set[bytes] = set()
+
+    def __call__(self, put: Put) -> Reply:
+        mood = zlib.crc32(put.body) % 100
+        if mood > 5 or put.body in self._refused:
+            return OK
+        self._refused.add(put.body)
+        if mood == 5:
+            return Reply(None)
+        return refusal(429, "slow down", "Retry-After: 0") if mood == 4 else refusal(503, "not now")
 
 
 def _is_reached(started: Started, hub: RecordingHub, number: int) -> bool:

@@ -697,6 +697,16 @@ async def test_what_was_counted_is_let_go_of_once_it_was_read(spools: list[IO[by
     assert [spool.closed for spool in spools] == [True]
 
 
+async def test_what_was_counted_is_let_go_of_when_its_reader_leaves_early(spools: list[IO[bytes]]) -> None:
+    source = StandardInput(Endless(MANY[:50_000], 100_000_000))
+    await source.count(10)
+    async with aclosing(source.batches(START)) as batches:
+        await anext(batches)
+    for reader in [thread for thread in threading.enumerate() if thread.name == "reader"]:
+        await asyncio.to_thread(reader.join, SOON)
+    assert [spool.closed for spool in spools] == [True]
+
+
 @COUNTS
 async def test_no_room_for_what_was_counted_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))

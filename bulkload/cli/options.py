@@ -73,7 +73,7 @@ def _configure(context: click.Context, _parameter: click.Parameter, path: Path |
             raise InputError(f"config file {path} has the unknown key {key}; keys are the names of the flags")
         wanted, words = _wanted(option)
         if type(value) not in wanted:
-            raise InputError(f"config file {path}: {key} is {words}, not {value!r}")
+            raise InputError(f"config file {path}: {option.opts[0]} is {words}, not {value!r}")
         flags[str(option.name)] = value if option.is_flag else str(value)
     context.default_map = flags
 

@@ -20,6 +20,9 @@ REST_OF_BARE_403 = 2.0
 # After an acceptance a 403 without a cause is a throttle, believed this long while nothing is accepted.
 PATIENCE = 15 * 60.0
 
+# While something is to be sent, a throttled hub is asked more often than this: a longer pause means that nothing was.
+PATIENCE_FORGETS = 120.0
+
 
 class Reach(Enum):
     """Where the hub is, as far as its answers tell."""
@@ -39,6 +42,7 @@ class History:
         self.reach = Reach.UNKNOWN
         self._was_accepted = was_accepted
         self._refused_since: float | None = None
+        self._refused_at = now
         self._unanswered = 0
         self._bare_refusals = 0
         self._bare_until = now
@@ -61,7 +65,9 @@ class History:
         if judgment.is_explicit:
             return None
         if self._was_accepted:
-            self._refused_since = now if self._refused_since is None else self._refused_since
+            if self._refused_since is None or now - self._refused_at > PATIENCE_FORGETS:
+                self._refused_since = now
+            self._refused_at = now
             if now - self._refused_since > PATIENCE:
                 minutes = f"{PATIENCE / 60:.0f} minutes"
                 raise Halt(f"the hub has accepted nothing for {minutes} ({judgment.reason}); run it again later")

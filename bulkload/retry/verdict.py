@@ -84,11 +84,14 @@ def judge(answer: Answer, *, hide: Iterable[str] = ()) -> Judgment:
 def _refused(answer: Answer, reason: str) -> Judgment:
     if answer.status == 429 or "Retry-After" in answer.headers:
         return Judgment(Verdict.THROTTLE, reason)
+    # The specification's own sentence for a throttle begins with "Quota exceeded": its words decide first.
+    if THROTTLE_WORDS.search(reason):
+        return Judgment(Verdict.THROTTLE, reason)
     if QUOTA_WORDS.search(reason):
         return Judgment(
             Verdict.HALT, f"the namespace holds all the devices it may; split them over namespaces ({reason})"
         )
-    return Judgment(Verdict.THROTTLE, reason, is_explicit=bool(THROTTLE_WORDS.search(reason)))
+    return Judgment(Verdict.THROTTLE, reason, is_explicit=False)
 
 
 def describe(answer: Answer, *, hide: Iterable[str] = ()) -> str:

@@ -150,12 +150,8 @@ class StandardInput:
             yield split(chunk)
 
     def _spool(self, limit: int) -> int:
-        try:
+        with _spooling():
             self._spooled = spool = cast(BinaryIO, tempfile.TemporaryFile(prefix="bulkload-"))  # noqa: SIM115
-        except OSError as exc:
-            raise InputError(
-                f"standard input cannot be kept for --min-records: {exc.strerror}; set TMPDIR to a folder with room"
-            ) from exc
         stream = self._stream()
         with _breaking_off(self.name):
             number = _count(chunks(_Copying(stream, spool), START), limit)
@@ -164,10 +160,12 @@ class StandardInput:
         return number
 
     def _chunks(self, start: Place) -> Iterator[Chunk]:
-        with _breaking_off(self.name):
-            yield from chunks(_skipped(self._stream(), start.offset), start)
-        if self._spooled is not None:
-            self._spooled.close()
+        try:
+            with _breaking_off(self.name):
+                yield from chunks(_skipped(self._stream(), start.offset), start)
+        finally:
+            if self._spooled is not None:
+                self._spooled.close()
 
     def _stream(self) -> Readable:
         if self._decompressed is None:
@@ -218,6 +216,16 @@ def _breaking_off(name: str) -> Iterator[None]:
         words = (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
         raise Halt(
             f"source {name} breaks off: {words}; what came before it is kept, load it again once it is whole"
+        ) from exc
+
+
+@contextlib.contextmanager
+def _spooling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise InputError(
+            f"standard input cannot be kept for --min-records: {exc.strerror}; set TMPDIR to a folder with room"
         ) from exc
 
 
@@ -307,5 +315,6 @@ class _Copying:
 
     def read(self, size: int, /) -> bytes:
         data = self.stream.read(size)
-        self._copy.write(data)
+        with _spooling():
+            self._copy.write(data)
         return data

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from bulkload.errors import InputError
 from bulkload.installation import Flaw
 from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, too_long
 from bulkload.source.place import Batch, Place, SourceObject
@@ -33,6 +34,8 @@ class IterableSource:
     consumed = 0
 
     def __init__(self, elements: Iterable[Element] | AsyncIterable[Element]) -> None:
+        if isinstance(elements, Mapping | bytes):
+            raise InputError("a source is an iterable of records; put a single one into a list")
         if isinstance(elements, AsyncIterable):
             self._elements = _one_by_one(elements)
         else:
