@@ -228,11 +228,16 @@ class Upload:
         judgment = judge(answer, hide=push_channels(record.body)) if answer.body else judge(answer)
         if answer.fault is None:
             self._history.answered()
+            if answer.status != 401 and token == self._renewed:
+                # The hub took the new token; a later refusal is another clock's jump.
+                self._renewed = None
         match judgment.verdict:
             case Verdict.ACCEPT:
                 self.requests.accepted += 1
                 record.attempts += 1
-                self._accepted(token)
+                self._history.accepted()
+                self._pacer.accepted()
+                self._open()
                 self._finish(record, Ending(Outcome.ACCEPTED, answer.status, latency))
             case Verdict.REJECT:
                 self.requests.rejected += 1
@@ -253,13 +258,6 @@ class Upload:
                 self.requests.failed += 1
                 self._renew(answer, judgment, token)
                 self._again(record)
-
-    def _accepted(self, token: str) -> None:
-        self._history.accepted()
-        self._pacer.accepted()
-        if token == self._renewed:
-            self._renewed = None
-        self._open()
 
     def _open(self) -> None:
         """The hub works on records: as many workers as the bound allows may send."""

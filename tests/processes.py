@@ -325,7 +325,8 @@ OK = Reply()
 class RecordingHub:
     """A hub in this process that notes every PUT, and answers as it is told.
 
-    `installations` are the bodies that it accepted last. `answer` gives the reply to a PUT, `delay` is the time it takes. While `is_held`, PUTs are noted and wait.
+    `installations` are the bodies that it accepted last. `answer` gives the reply to a PUT, `delay` is the time it
+    takes. While `is_held`, PUTs are noted and wait.
     """
 
     def __init__(

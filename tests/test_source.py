@@ -304,10 +304,10 @@ class Endless:
     def read(self, size: int, /) -> bytes:
         if self.left <= 0:
             return b""
-        self.left -= len(self._block)
-        assert len(self._block) <= size
         # A copy, as a real stream gives a new object for each read.
-        return bytes(bytearray(self._block))
+        block = bytes(bytearray(self._block[:size]))
+        self.left -= len(block)
+        return block
 
 
 @pytest.mark.parametrize("block", [b"x" * lines.CHUNK, b"x" * 255 + b"\n"], ids=["one-line", "many-lines"])

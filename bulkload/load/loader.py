@@ -76,6 +76,8 @@ class Loader:
         self._settings = settings or Settings()
         self._sources = list(_opened(sources))
         self._path = Path(ledger) if ledger is not None else _default_ledger(self._sources, suffix)
+        if any(isinstance(source, FileSource) and _is_same(source.path, self._path) for source in self._sources):
+            raise InputError(f"ledger {printable(str(self._path))} is the source itself; name another with --ledger")
         self._anew = anew
         self._resume = resume
         self._meter = Meter(self._settings.rate)
@@ -283,6 +285,10 @@ def _default_ledger(sources: list[Source], suffix: str) -> Path:
     if not isinstance(first, FileSource):
         raise InputError("standard input and iterables have no name for a ledger; name one with --ledger")
     return first.path.with_name(f"{first.path.name}{suffix}")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _opened(sources: Iterable[Sources]) -> Iterator[Source]:

@@ -1,6 +1,7 @@
 """Python iterables, plain and asynchronous, as sources."""
 
 import hashlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
@@ -18,6 +19,9 @@ FINGERPRINT_RECORDS = 100
 
 # Elements handed over together; an asynchronous iterable's are handed over as they come.
 TOGETHER = 256
+
+# Seconds after which a slow iterable's elements are handed over as they come.
+WITHHELD = 0.1
 
 Element = Mapping[str, Any] | bytes | str
 
@@ -86,12 +90,14 @@ def _after(start: Place, group: list[SourceObject]) -> Batch:
 
 def _together(elements: Iterable[Element]) -> Iterator[list[SourceObject]]:
     group: list[SourceObject] = []
+    handed_over = time.monotonic()
     try:
         for ordinal, element in enumerate(elements):
             group.append(_source_object(element, ordinal))
-            if len(group) == TOGETHER:
+            if len(group) == TOGETHER or time.monotonic() - handed_over > WITHHELD:
                 yield group
                 group = []
+                handed_over = time.monotonic()
     except Exception:
         # What came before it is handed over before it.
         if group:
