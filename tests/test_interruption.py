@@ -5,7 +5,6 @@ import random
 import re
 import shlex
 import signal
-import sqlite3
 import threading
 import time
 import zlib
@@ -238,9 +237,9 @@ class TestAKill:
                         threading.Event().wait(dice.random() * 0.3)
                         wait_for(ledger.exists, "a ledger")
                     started.kill()
-                if not _is_made(ledger):
-                    continue
                 status = commands.run("status", "killed.ledger", "--json", cwd=tmp_path)
+                if status.code == 2 and "did not begin" in status.complaint:
+                    continue
                 assert status.code == 0, f"seed {seed}, kill {kill}: {status.err}"
                 records = status.summary["records"]
                 # Nothing is claimed that the hub has not got, and the rows are what the counts say.
@@ -294,12 +293,6 @@ class _Moods:
 def _is_reached(started: Started, hub: RecordingHub, number: int) -> bool:
     """Whether a hub has got so many PUTs, or nobody is left to send them."""
     return len(hub.puts) >= number or not started.is_running
-
-
-def _is_made(ledger: Path) -> bool:
-    """Whether a session lived long enough to make its ledger's tables."""
-    with closing(sqlite3.connect(f"{ledger.as_uri()}?mode=ro", uri=True)) as connection:
-        return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
 def _lines(dice: random.Random) -> list[bytes]:
