@@ -51,7 +51,7 @@ async def _fill(path: Path, source: Path, hub: Hub, rows: int) -> None:
         ]
         mark = Mark(Place(end, rows + 1), rows, 0, rows)
         writer.post(Commit(session.number, settlements, {0: mark}, [], rows, 0, 0, 0))
-        await writer.catch_up(2 * TOGETHER)
+        await writer.catch_up()
     await writer.close()
     ledger.end_session(session, outcome="stopped", exit_code=5, reason="benchmark")
     ledger.close()

@@ -89,7 +89,7 @@ def _fault(exc: Exception) -> Fault:
             return Fault.NAME
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return Fault.TLS
-        case aiohttp.ClientConnectorError():
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
             return Fault.CONNECT
         case TimeoutError():
             return Fault.TIMEOUT

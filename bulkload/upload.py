@@ -94,7 +94,7 @@ class Upload:
         self._most = max(IN_HAND, IN_HAND_PER_WORKER * workers)
 
         self._waiting: dict[str, Record] = {}
-        self._flying: dict[str, Record] = {}
+        self._flying: set[str] = set()
         self._ready: deque[str] = deque()
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._count = 0
@@ -193,7 +193,7 @@ class Upload:
         if not self._pacer.is_free:
             await self._pause()
         record = self._waiting.pop(id)
-        self._flying[id] = record
+        self._flying.add(id)
         began = self._clock()
         record.start(began)
         if record.attempts:
@@ -205,7 +205,7 @@ class Upload:
             self.requests.failed += 1
             raise
         finally:
-            del self._flying[id]
+            self._flying.remove(id)
         now = self._clock()
         try:
             self._conclude(record, answer, token, now - began, now)
@@ -272,8 +272,8 @@ class Upload:
             if self._history.reach is not Reach.PRESENT:
                 self._is_open = False
                 self._pacer.hold(rest)
-            if self._history.reach is Reach.UNKNOWN or (self._history.reach is Reach.GONE and answer.fault.is_unsent):
-                # One request at a time asks for the hub, each time another record's.
+            if self._history.reach is Reach.UNKNOWN or answer.fault.is_unsent:
+                # No record is to blame. Soon one request at a time asks for the hub, each time another record's.
                 record.pause(now)
                 self._again(record, is_last=True)
                 return

@@ -376,7 +376,7 @@ async def test_an_unknown_host_is_an_unknown_name(monkeypatch: pytest.MonkeyPatc
     [
         (aiohttp.ServerDisconnectedError(), Fault.BROKEN),
         (aiohttp.ClientPayloadError("Response payload is not completed"), Fault.BROKEN),
-        (aiohttp.ConnectionTimeoutError("Connection timeout to host"), Fault.TIMEOUT),
+        (aiohttp.ConnectionTimeoutError("Connection timeout to host"), Fault.CONNECT),
         (aiohttp.ServerTimeoutError(), Fault.TIMEOUT),
         (TimeoutError(), Fault.TIMEOUT),
         (aiohttp.InvalidURL("x"), Fault.BROKEN),

@@ -228,13 +228,13 @@ class TestAKill:
         load = ("load", "d.ndjson", "--ledger", "killed.ledger", "--rate", "2000")
         with RecordingHub(_Moods(), delay=0.005) as hub:
             for kill in range(10):
-                target = len(hub.puts) + dice.choice([1, 50, 200, 400, 800])
+                target = len(hub.puts) + dice.choice([1, 50, 150, 300, 500])
                 with Started(*load, cwd=tmp_path, env=hub.env) as started:
                     if kill % 4:
                         wait_for(partial(_is_reached, started, hub, target), f"{target} PUTs")
                     else:
                         # While it starts: at the latest just after its ledger is there.
-                        threading.Event().wait(dice.random() * 0.3)
+                        threading.Event().wait(dice.random() * 0.8)
                         wait_for(ledger.exists, "a ledger")
                     started.kill()
                 status = commands.run("status", "killed.ledger", "--json", cwd=tmp_path)
@@ -282,12 +282,12 @@ class _Moods:
 
     def __call__(self, put: Put) -> Reply:
         mood = zlib.crc32(put.body) % 100
-        if mood > 5 or put.body in self._refused:
+        if mood > 3 or put.body in self._refused:
             return OK
         self._refused.add(put.body)
-        if mood == 5:
+        if mood == 3:
             return Reply(None)
-        return refusal(429, "slow down", "Retry-After: 0") if mood == 4 else refusal(503, "not now")
+        return refusal(429, "slow down", "Retry-After: 0") if mood == 2 else refusal(503, "not now")
 
 
 def _is_reached(started: Started, hub: RecordingHub, number: int) -> bool:
@@ -298,7 +298,7 @@ def _is_reached(started: Started, hub: RecordingHub, number: int) -> bool:
 def _lines(dice: random.Random) -> list[bytes]:
     """A few thousand lines, of which some repeat an id and some are broken; each body is another."""
     lines = [b"{", b"[1]", b'{"installationId":"no platform"}', b""] * 15
-    lines += [installation(f"id-{dice.randrange(2500)}", tags=[f"n{ordinal}"]) for ordinal in range(3500)]
+    lines += [installation(f"id-{dice.randrange(1800)}", tags=[f"n{ordinal}"]) for ordinal in range(2500)]
     dice.shuffle(lines)
     return lines
 

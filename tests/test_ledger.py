@@ -358,15 +358,15 @@ async def test_commits_are_written_in_the_order_in_which_they_were_posted(ledger
     assert ledger.state.marks == (marks[-1],)
 
 
-async def test_a_reader_can_wait_until_the_disk_has_caught_up(ledger: Ledger) -> None:
+async def test_a_reader_waits_while_the_disk_is_behind(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkload.ledger.writer.BEHIND", 0.0)
     writer = Writer(ledger.connection, ledger.path, lambda _: None)
     for first in range(0, 5000, 500):
         writer.post(NOTHING._replace(settlements=[settlement(position) for position in range(first, first + 500)]))
     assert writer.backlog == 5000
     assert repr(writer) == f"<Writer of {ledger.path}, 5000 settlements behind>"
-    await asyncio.wait_for(writer.catch_up(1000), 10)
-    assert writer.backlog <= 1000
-    await asyncio.wait_for(writer.catch_up(0), 10)
+    await asyncio.wait_for(writer.catch_up(), 10)
+    assert writer.backlog == 0
     assert ledger.state.settled == 5000
     await writer.close()
 
@@ -374,7 +374,8 @@ async def test_a_reader_can_wait_until_the_disk_has_caught_up(ledger: Ledger) ->
 async def test_a_second_settlement_of_a_record_is_a_bug_that_surfaces(ledger: Ledger) -> None:
     (failure,) = await write(ledger, settled(0), settled(1, 0), settled(2))
     assert isinstance(failure, sqlite3.IntegrityError)
-    assert ledger.state.totals[Outcome.ACCEPTED] == 1
+    # It may have gone to the disk together with what came before it.
+    assert ledger.state.totals[Outcome.ACCEPTED] <= 1
 
 
 async def test_a_full_disk_halts_and_nothing_is_claimed_that_is_not_on_it(path: Path) -> None:
@@ -796,3 +797,15 @@ def test_a_ledger_in_a_transaction_has_a_repr(ledger: Ledger, path: Path) -> Non
         assert str(path) in repr(ledger)
     finally:
         ledger.connection.execute("ROLLBACK")
+
+
+async def test_a_ledger_that_somebody_reads_is_not_put_aside_without_its_rows(path: Path) -> None:
+    ledger = Ledger(path, RUN)
+    await write(ledger, settled(*range(100)))
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM settlements").fetchone() == (100,)
+        ledger.close()
+        with pytest.raises(InputError, match="is being read by another program"):
+            Ledger(path, CHANGED, restart=True)
+    assert read_state(path).settled == 100

@@ -1022,3 +1022,10 @@ async def test_a_call_in_a_thread_returns_what_it_returns_and_raises_what_it_rai
 def test_the_naive_splitter_tells_what_json_lines_hold() -> None:
     # The other tests lean on it: it is held against a parser of its own.
     assert [orjson.loads(item.data) for item in naive(MANY)] == [orjson.loads(line) for line in MANY.splitlines()]
+
+
+def test_a_pattern_does_not_take_in_what_runs_leave_behind(tmp_path: Path) -> None:
+    for name in ("a.ndjson", "a.ndjson.ledger", "a.ndjson.ledger-wal", "a.ndjson.ledger.20260102T030405Z", "b.ledger"):
+        (tmp_path / name).write_bytes(b"{}\n")
+    (tmp_path / "a.ndjson.ledger.dead.ndjson").write_bytes(b"{}\n")
+    assert [source.name for source in find_sources([str(tmp_path / "*")])] == [str(tmp_path / "a.ndjson")]

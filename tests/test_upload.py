@@ -977,3 +977,11 @@ async def test_push_channels_are_cut_out_of_details(fields: object, words: str, 
 async def test_push_channels_are_cut_out_of_the_reason_of_a_halt() -> None:
     _, reason = await details(detail_error(403, f"quota: no room for {TOKEN}"), PHONE)
     assert "no room for …" in reason
+
+
+@virtually
+async def test_what_was_never_sent_is_never_exhausted() -> None:
+    hub = Hub(lambda request: OK if request.record.position == 0 or now() > 3600 else NO_CONNECTION)
+    async with uploading(hub, max_attempts=2) as desk:
+        await desk.carry(records(3))
+    assert desk.outcomes == {Outcome.ACCEPTED: 3}

@@ -106,6 +106,11 @@ def real_hub(name: str | None, connection_string_file: Path | None) -> Hub:
     return Hub.from_connection_string(text, hub=hub_name(name))
 
 
+def of_config(name: str) -> bool:
+    """Whether a flag's value comes from the config file, which the environment beats."""
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.DEFAULT_MAP
+
+
 def hub_name(given: str | None) -> str | None:
     """The hub's name by flag or environment; two that differ are refused rather than guessed at."""
     environment = os.environ.get(HUB)

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 import click
 
@@ -10,9 +11,7 @@ from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
 from bulkload.cli.status import status
 from bulkload.errors import BulkloadError
-
-# A bug, with its traceback.
-BUG = 6
+from bulkload.load.loader import BUG
 
 INTERRUPTED = 130
 
@@ -56,7 +55,8 @@ def _run(arguments: list[str] | None) -> int:
         sys.stdout = None
         return 0
     except Exception:  # noqa: BLE001 - the top: whatever gets here is a bug
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         return _complain("this is a bug in bulkload; please report it with the lines above", BUG)
     return result if isinstance(result, int) else 0
 
@@ -72,5 +72,7 @@ def _open_streams() -> None:
 
 
 def _complain(message: str, exit_code: int) -> int:
-    click.echo(f"bulkload: {message}", err=True)
+    # A standard error that nobody reads does not change the exit code.
+    with suppress(OSError):
+        click.echo(f"bulkload: {message}", err=True)
     return exit_code

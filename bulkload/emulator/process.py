@@ -62,7 +62,9 @@ class EmbeddedHub:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._child is not None:
-            sys.stderr.write(await self._child.end())
+            said = await self._child.end()
+            with suppress(OSError):
+                sys.stderr.write(said)
 
 
 class _Child:

@@ -159,6 +159,9 @@ class Ledger:
     def _begin_anew(self, clear: Callable[[], object]) -> None:
         """Leave the old ledger whole, get it out of the way, and hold a new one before the old one is let go."""
         self._leave()
+        if self.path.with_name(f"{self.path.name}-wal").exists():
+            # What is settled still stands in the log, which SQLite would not fold in for somebody who reads.
+            raise InputError(f"ledger {self.path} is being read by another program; end that first")
         clear()
         old = self._lock
         self._lock = Lock(self.path)
@@ -186,13 +189,20 @@ class Ledger:
         if key >= end:
             return
         with closing(connect(self.path, is_read_only=True)) as connection:
-            while rows := connection.execute(
+            while keys := self._keys(connection, key, end):
+                for settled in keys:
+                    yield settled - (source << POSITION_BITS)
+                key = keys[-1] + 1
+
+    def _keys(self, connection: sqlite3.Connection, start: int, end: int) -> list[int]:
+        try:
+            rows = connection.execute(
                 "SELECT key FROM settlements WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
-                (key, end, FETCHED_TOGETHER),
-            ).fetchall():
-                for (key,) in rows:
-                    yield key - (source << POSITION_BITS)
-                key += 1
+                (start, end, FETCHED_TOGETHER),
+            )
+            return [key for (key,) in rows]
+        except sqlite3.Error as exc:
+            raise unusable(self.path, exc) from exc
 
     def begin_session(self, *, version: str, transport: str, resume: str | None) -> Session:
         """Write down that this process tries; the run counts as unfinished until a session ends it."""
@@ -243,15 +253,19 @@ class Ledger:
 
 def read_state(path: Path) -> State:
     """Where the run of a ledger stands, also while another process writes to it; raises `InputError`."""
-    if not path.exists():
-        raise InputError(f"ledger {path} does not exist; check the path")
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as exc:
+        raise InputError(f"ledger {path} does not exist; check the path") from exc
+    except OSError as exc:
+        raise InputError(f"ledger {path} cannot be read: {exc.strerror}; check the path") from exc
     # After a kill SQLite has to fold its log in, which it does only for one who may write.
     is_read_only = not os.access(path, os.W_OK)
     with closing(connect(path, is_read_only=is_read_only)) as connection:
         try:
             if is_unmade(connection):
                 # SQLite takes a short text for an empty database; its own files are made of whole pages.
-                words = "is not a ledger" if path.stat().st_size % PAGE else "is empty; its run did not begin"
+                words = "is not a ledger" if size % PAGE else "is empty; its run did not begin"
                 raise InputError(f"{path} {words}")
             verify(connection, path)
             return _state(connection)

@@ -51,9 +51,9 @@ class Lock:
 
 def _locked(path: Path, held: AbstractSet[tuple[int, int]]) -> int:
     busy = f"another run holds ledger {path}; wait for its end (--wait-lock 5m) or name another with --ledger"
-    if path.exists() and _identity(path.stat()) in held:
-        raise LedgerLocked(busy)
     try:
+        if path.exists() and _identity(path.stat()) in held:
+            raise LedgerLocked(busy)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
     except OSError as exc:
         raise InputError(f"ledger {path} cannot be written: {exc.strerror}; name another with --ledger") from exc

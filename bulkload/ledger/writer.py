@@ -4,8 +4,10 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,9 @@ from bulkload.record import Outcome, Settlement
 # loop each return of it waits for the switch interval: 33 rows/s were measured, against 24,000/s this way. A few fixed
 # sizes, because SQLite's compiled statements are kept, and large ones are hundreds of kilobytes each.
 ROWS_TOGETHER = (500, 25, 1)
+
+# With a commit that has waited so long, in seconds, nothing further is read.
+BEHIND = 0.5
 
 _COLUMNS = 10
 _ROW = f"({','.join('?' * _COLUMNS)})"
@@ -55,6 +60,7 @@ class Writer:
         self._has_failed = False
         self._done = asyncio.Event()
         self._caught_up = asyncio.Event()
+        self._posted: list[float] = []
         self.backlog = 0
         self._thread = threading.Thread(target=self._write_all, name="ledger")
         self._thread.start()
@@ -64,11 +70,12 @@ class Writer:
 
     def post(self, commit: Commit) -> None:
         self.backlog += len(commit.settlements)
+        self._posted.append(time.monotonic())
         self._commits.put(commit)
 
-    async def catch_up(self, most: int) -> None:
-        """Wait until no more than `most` settlements wait for the disk."""
-        while self.backlog > most:
+    async def catch_up(self) -> None:
+        """Wait while the disk is behind: what is not on it yet would be sent again after a kill."""
+        while self._posted and time.monotonic() - self._posted[0] > BEHIND:
             self._caught_up.clear()
             await self._caught_up.wait()
 
@@ -82,15 +89,34 @@ class Writer:
 
     def _write_all(self) -> None:
         try:
-            while (commit := self._commits.get()) is not None:
+            while commits := self._waiting():
+                commit = reduce(_together, commits)
                 if not self._has_failed:
                     self._try(commit)
-                self._loop.call_soon_threadsafe(self._written, len(commit.settlements))
+                self._loop.call_soon_threadsafe(self._written, len(commits), len(commit.settlements))
         finally:
             self._loop.call_soon_threadsafe(self._done.set)
 
-    def _written(self, number: int) -> None:
-        self.backlog -= number
+    def _waiting(self) -> list[Commit]:
+        """All commits that wait, at least one; none where there will be no further one.
+
+        They reach the disk by one wait for it: on a slow one the waits would add up.
+        """
+        commits = []
+        commit = self._commits.get()
+        while commit is not None:
+            commits.append(commit)
+            try:
+                commit = self._commits.get_nowait()
+            except queue.Empty:
+                return commits
+        if commits:
+            self._commits.put(None)
+        return commits
+
+    def _written(self, commits: int, settlements: int) -> None:
+        self.backlog -= settlements
+        del self._posted[:commits]
         self._caught_up.set()
 
     def _try(self, commit: Commit) -> None:
@@ -145,6 +171,15 @@ class Writer:
             (commit.sent, commit.throttled, commit.retried, commit.failed, commit.session),
         )
         execute("COMMIT")
+
+
+def _together(one: Commit, other: Commit) -> Commit:
+    """Two commits as one; of marks and counts the later ones are true."""
+    return other._replace(
+        settlements=[*one.settlements, *other.settlements],
+        marks=one.marks | other.marks,
+        samples=[*one.samples, *other.samples],
+    )
 
 
 def _row(settlement: Settlement) -> tuple[int | str | None, ...]:

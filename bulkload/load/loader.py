@@ -30,6 +30,9 @@ log = logging.getLogger("bulkload")
 
 VERSION = version("bulkload")
 
+# The exit code of a failure that is nobody's but the code's.
+BUG = 6
+
 # How often a ledger that another run holds is tried again.
 LOCK_PAUSE = 0.2
 
@@ -47,9 +50,10 @@ async def load(
 
     A source is a path, a glob, ``-`` for standard input, or an iterable (also asynchronous) of records: mappings or
     JSON texts. The keywords are the command's flags, see `Settings`; `ledger` may be left out where the first source is
-    a file. Returns the summary, also of a run that the hub or this machine stopped: its `exit_code` says
-    so. Raises `InputError` for what cannot be used as given, and `LedgerLocked` while another process holds the
-    ledger. When the calling task is cancelled, what was settled is kept.
+    a file. Returns the summary, also of a session that the hub or this machine stopped: its `exit_code` says so.
+    Raises `InputError` for what cannot be used as given, `LedgerLocked` while another run holds the ledger, `Halt`
+    where this machine fails before the session begins, and what an iterable raises, once all that it gave before is
+    settled. When the calling task is cancelled, what was settled is kept.
     """
     return await Loader(sources, hub=hub, ledger=ledger, settings=Settings(**flags)).run()
 
@@ -159,8 +163,9 @@ class Loader:
     def _stopped_before(self) -> Summary:
         """The summary of a session that was stopped before it held its ledger."""
         assert self._stop is not None
-        if self._path.exists():
-            summary = summarize(read_state(self._path), ledger=printable(str(self._path)))
+        known = self._known()
+        if known is not None:
+            summary = summarize(known, ledger=printable(str(self._path)))
         else:
             names = tuple(source.name for source in self._sources)
             summary = Summary(records=Records(), sources=names, ledger=printable(str(self._path)))
@@ -169,9 +174,18 @@ class Loader:
     async def _prepare(self) -> Ledger:
         """Everything before the session begins: the sources' identity, their length, the ledger."""
         fingerprints = [await source.fingerprint() for source in self._sources]
-        await self._require_records()
-        names = tuple(source.name for source in self._sources)
-        return await self._take(Run(self._hub.identity, names, tuple(fingerprints)))
+        run = Run(self._hub.identity, tuple(source.name for source in self._sources), tuple(fingerprints))
+        known = self._known()
+        if known is None or known.run != run or not known.is_finished:
+            await self._require_records()
+        return await self._take(run)
+
+    def _known(self) -> State | None:
+        """Where the ledger stands before it is held, if there is one."""
+        try:
+            return read_state(self._path)
+        except BulkloadError:
+            return None
 
     async def _require_records(self) -> None:
         """Refuse a source that is shorter than anybody expects, before anything is sent or put aside."""
@@ -231,34 +245,30 @@ class Loader:
         finally:
             await transport.close()
         if self._live.error is not None:
-            raise self._live.error
+            failure = self._live.error
+            reason = f"the source raised {type(failure).__name__}: {failure}"
+            _write_end(ledger, session, self._summed_up(ledger.state, state, Stop(BUG, reason)))
+            raise failure
         return self._end(ledger, state, session, stop)
 
     def _end(self, ledger: Ledger, before: State, session: Session, stop: Stop | None) -> Summary:
         """Sum up by what is on the disk, and write the end down there."""
         state = ledger.state
-        summary = summarize(state, ledger=printable(str(self._path)))
         if stop is None and not state.read:
             log.warning("%s: the source is empty, nothing was sent", self._named())
+        summary = self._summed_up(state, before, stop)
         try:
-            self._write_end(ledger, session, state, stop)
+            _write_end(ledger, session, summary)
         except BulkloadError as exc:
-            stop = stop or Stop(exc.exit_code, str(exc))
-        if stop is None:
-            summary = finished(summary, is_clean=state.is_clean)
-        else:
-            summary = replace(
-                summary, outcome="stopped", exit_code=stop.exit_code, reason=stop.reason, resume=self._resume
-            )
-        return self._measured(replace(summary, records=replace(summary.records, skipped=before.settled)))
+            summary = self._summed_up(state, before, stop or Stop(exc.exit_code, str(exc)))
+        return self._measured(summary)
 
-    def _write_end(self, ledger: Ledger, session: Session, state: State, stop: Stop | None) -> None:
-        if stop is not None:
-            ledger.end_session(session, outcome="stopped", exit_code=stop.exit_code, reason=stop.reason)
-        elif state.is_clean:
-            ledger.end_session(session, outcome="complete", exit_code=0, reason=None)
-        else:
-            ledger.end_session(session, outcome="partial", exit_code=1, reason=None)
+    def _summed_up(self, state: State, before: State, stop: Stop | None) -> Summary:
+        summary = summarize(state, ledger=printable(str(self._path)))
+        summary = replace(summary, records=replace(summary.records, skipped=before.settled))
+        if stop is None:
+            return finished(summary, is_clean=state.is_clean)
+        return replace(summary, outcome="stopped", exit_code=stop.exit_code, reason=stop.reason, resume=self._resume)
 
     def _measured(self, summary: Summary) -> Summary:
         """The summary with what only this session measured."""
@@ -287,8 +297,15 @@ def _default_ledger(sources: list[Source], suffix: str) -> Path:
     return first.path.with_name(f"{first.path.name}{suffix}")
 
 
+def _write_end(ledger: Ledger, session: Session, summary: Summary) -> None:
+    ledger.end_session(session, outcome=summary.outcome, exit_code=summary.exit_code, reason=summary.reason)
+
+
 def _is_same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _opened(sources: Iterable[Sources]) -> Iterator[Source]:

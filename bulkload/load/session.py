@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, closing
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from bulkload.record import Outcome, Record, Settlement
 from bulkload.report import Meter
 from bulkload.retry import Backoff
 from bulkload.sas import Signer
-from bulkload.source import Place, Source, SourceObject
+from bulkload.source import Batch, Place, Source, SourceObject
 from bulkload.upload import Ending, Upload
 from bulkload.wire import Transport
 
@@ -23,9 +23,6 @@ from bulkload.wire import Transport
 COMMIT_AT = 2000
 COMMIT_EVERY = 0.25
 SAMPLE_EVERY = 1.0
-
-# With this many settlements waiting for the disk, reading waits as well.
-BACKLOG = 20_000
 
 
 class Stop(NamedTuple):
@@ -92,7 +89,9 @@ class LiveSession:
 
     def stop(self, exit_code: int, reason: str) -> None:
         """End early; the first reason counts."""
-        self._stop = self._stop or Stop(exit_code, reason)
+        if self._stop is not None:
+            return
+        self._stop = Stop(exit_code, reason)
         self.upload.stop_sending()
         if self._reader is not None:
             self._reader.cancel()
@@ -100,6 +99,7 @@ class LiveSession:
     async def carry_out(self) -> Stop | None:
         """Work until all is settled (None) or something stops it; what was settled is on the disk afterwards."""
         self._reader = self._tasks.create_task(self._read_all())
+        self._meter.start()
         keeper = self._tasks.create_task(self._keep())
         if self._stop is not None:
             self._reader.cancel()
@@ -125,8 +125,8 @@ class LiveSession:
         except Halt as exc:
             # The source broke off: what came before it goes its way to the end first.
             self._end = Stop(exc.exit_code, str(exc))
-        except Exception as exc:  # noqa: BLE001 - an iterable is a user's own code; what it gave goes its way first
-            self.error = exc
+        except _SourceError as exc:
+            self.error = exc.failure
 
     async def _read(self, number: int, source: Source) -> bool:
         """Take a source's records from where it was left; False where reading ends before the source does."""
@@ -134,7 +134,7 @@ class LiveSession:
         checkpoint = self._checkpoints[number] = Checkpoint(start)
         with closing(self._ledger.settled(number, start)) as settled:
             skip = next(settled, None)
-            async with aclosing(source.batches(start.place)) as batches:
+            async with aclosing(_batches(source, start.place)) as batches:
                 async for batch in batches:
                     for item in batch.objects:
                         checkpoint.reach(Place(item.offset, item.line))
@@ -146,7 +146,7 @@ class LiveSession:
                     checkpoint.reach(batch.end)
                     # Others may run between two batches, also when nothing of a batch was sent.
                     await asyncio.sleep(0)
-                    await self._writer.catch_up(BACKLOG)
+                    await self._writer.catch_up()
         checkpoint.is_at_end = True
         return True
 
@@ -242,3 +242,22 @@ class LiveSession:
         else:
             self.error = failure
             self.stop(6, "the ledger's writer failed")
+
+
+class _SourceError(Exception):
+    """A user's own iterable raised `failure`: what it gave before goes its way first."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+async def _batches(source: Source, start: Place) -> AsyncGenerator[Batch, None]:
+    async with aclosing(source.batches(start)) as batches:
+        try:
+            async for batch in batches:
+                yield batch
+        except Halt:
+            raise
+        except Exception as exc:
+            raise _SourceError(exc) from exc

@@ -74,15 +74,18 @@ class Meter:
         self.rate = 0.0
         self.last: Sample | None = None
         self._cap = cap
-        self._started = time.monotonic()
         self._second = Latencies()
-        self._at = self._started
-        self._processor = time.process_time()
+        self.start()
         self._before = Requests()
         self._limits: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         return f"<Meter {self.rate:.0f}/s, {self.limited_by}>"
+
+    def start(self) -> None:
+        """The session begins: what came before it is not counted."""
+        self._started = self._at = time.monotonic()
+        self._processor = time.process_time()
 
     @property
     def elapsed(self) -> float:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -31,6 +32,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 # Of a frame, and of the sixteen kinds of skippable frames that a parallel compressor may begin with.
 ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((kind, 0x2A, 0x4D, 0x18)) for kind in range(0x50, 0x60)))
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+# What a run leaves beside its source: a pattern that takes it in would name other sources in the next session.
+_OWN = re.compile(r"\.ledger(-wal|-shm|-journal|\.dead\..*|\.\d{8}T\d{6}Z.*)?$")
 
 # What a broken file raises while it is read: the disk's errors and those of the two decompressors.
 BROKEN = (OSError, EOFError, zlib.error, zstd.ZstdError)
@@ -68,7 +72,7 @@ def _matches(name: str) -> list[str]:
         return [name]
     if not glob.has_magic(name):
         raise InputError(f"source {name} does not exist; check the path")
-    found = sorted(glob.glob(name, recursive=True))
+    found = sorted(path for path in glob.glob(name, recursive=True) if not _OWN.search(path))
     if not found:
         raise InputError(f"no file matches {name}; check the pattern")
     return found

@@ -10,7 +10,7 @@ import orjson
 
 from bulkload.errors import InputError
 from bulkload.installation import Flaw
-from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, too_long
+from bulkload.source.lines import CHUNK, KEPT_OF_LONG_LINE, MAX_LINE, too_long
 from bulkload.source.place import Batch, Place, SourceObject
 from bulkload.source.reading import read_ahead
 
@@ -90,13 +90,15 @@ def _after(start: Place, group: list[SourceObject]) -> Batch:
 
 def _together(elements: Iterable[Element]) -> Iterator[list[SourceObject]]:
     group: list[SourceObject] = []
+    size = 0
     handed_over = time.monotonic()
     try:
         for ordinal, element in enumerate(elements):
             group.append(_source_object(element, ordinal))
-            if len(group) == TOGETHER or time.monotonic() - handed_over > WITHHELD:
+            size += len(group[-1].data)
+            if len(group) == TOGETHER or size > CHUNK or time.monotonic() - handed_over > WITHHELD:
                 yield group
-                group = []
+                group, size = [], 0
                 handed_over = time.monotonic()
     except Exception:
         # What came before it is handed over before it.
