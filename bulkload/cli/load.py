@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 
 from bulkload.cli.loop import new_event_loop
-from bulkload.cli.options import CONNECTION_STRING, HUB, Duration, config_flag, flag, hub_name, of_config, real_hub
+from bulkload.cli.options import CONNECTION_STRING, Duration, config_flag, flag, hub_name, of_config, real_hub
 from bulkload.client import API_VERSION
 from bulkload.emulator import EmbeddedHub
 from bulkload.errors import Halt
@@ -108,8 +108,6 @@ class _Command:
         self._progress: Literal["auto", "bar", "plain", "none"] = flags.pop("progress")
         self._ledger: Path | None = flags.pop("ledger")
         self._hub: str | None = flags.pop("hub")
-        if of_config("hub") and os.environ.get(HUB):
-            self._hub = None
         self._connection_string_file: Path | None = flags.pop("connection_string_file")
         if of_config("connection_string_file") and os.environ.get(CONNECTION_STRING):
             self._connection_string_file = None

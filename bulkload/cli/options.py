@@ -115,5 +115,5 @@ def hub_name(given: str | None) -> str | None:
     """The hub's name by flag or environment; two that differ are refused rather than guessed at."""
     environment = os.environ.get(HUB)
     if given and environment and given != environment:
-        raise InputError(f"two hubs are named: --hub {given} and {HUB}={environment}; take one away")
+        raise InputError(f"two hubs are named: {given} and, by {HUB}, {environment}; take one away")
     return given or environment
