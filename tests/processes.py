@@ -325,8 +325,8 @@ OK = Reply()
 class RecordingHub:
     """A hub in this process that notes every PUT, and answers as it is told.
 
-    `installations` are the bodies that it accepted last. `answer` gives the reply to a PUT, `delay` is the time it
-    takes. While `is_held`, PUTs are noted and wait.
+    `answer` gives the reply to a PUT, `delay` is the time it takes; while `is_held`, PUTs are noted and wait.
+    `installations` holds the body that was accepted last for each id.
     """
 
     def __init__(
@@ -562,7 +562,18 @@ class Row(NamedTuple):
 
 def rows(ledger: Path) -> list[Row]:
     """What a ledger shows as settled, in order; it holds no secret."""
-    with closing(sqlite3.connect(f"{ledger.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    try:
+        # Read-only, so that what a killed session left is left to the next one to mend.
+        return _rows(ledger, "ro")
+    except sqlite3.OperationalError as exc:
+        # A log that was cut short at the wrong moment is folded in only for one who may write.
+        if "readonly" not in str(exc):
+            raise
+        return _rows(ledger, "rw")
+
+
+def _rows(ledger: Path, mode: str) -> list[Row]:
+    with closing(sqlite3.connect(f"{ledger.absolute().as_uri()}?mode={mode}", uri=True)) as connection:
         found = connection.execute(
             "SELECT source, position, installation_id, outcome, detail FROM outcomes ORDER BY source, position"
         ).fetchall()
