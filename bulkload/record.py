@@ -39,16 +39,16 @@ class Record:
         self.id = id
         self.body = body
         self.attempts = 0
-        self.began = 0.0
-        self._paused_at = 0.0
+        self.began: float | None = None
+        self._paused_at: float | None = None
 
     def start(self, now: float) -> None:
         """A request for it leaves."""
-        if not self.began:
+        if self.began is None:
             self.began = now
-        elif self._paused_at:
+        elif self._paused_at is not None:
             self.began += now - self._paused_at
-            self._paused_at = 0.0
+        self._paused_at = None
 
     def pause(self, now: float) -> None:
         """From now until its next request its time does not run: the hub throttles, or is gone."""

@@ -278,6 +278,7 @@ class Upload:
                 self._again(record, is_last=True)
                 return
         record.attempts += 1
+        assert record.began is not None
         pause = self._backoff.rest(record.attempts, record.began, now)
         if pause is None:
             self._finish(record, _ending(Outcome.EXHAUSTED, answer, judgment, latency))
