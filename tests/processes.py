@@ -192,13 +192,13 @@ class Forks:
     """Runs commands in processes that are forked from one which has imported bulkload.
 
     Half a second of processor time is what a start costs, nearly all of it for imports. What is not about starting,
-    streams or signals need not pay that for each of its commands.
+    streams or signals need not pay that for each of its commands. `through` is a command line that starts another.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, through: Sequence[str] = ()) -> None:
         self._streams = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, __file__, self._streams.name],
+            [*through, sys.executable, __file__, self._streams.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(),

@@ -78,7 +78,7 @@ def assert_adds_up(summary: dict[str, Any], *, is_first_session: bool = True) ->
 
 
 class TestTheMainJob:
-    def test_needs_a_file_and_nothing_else(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_needs_a_file_and_nothing_else(self, tmp_path: Path, commands: Forks, recording: RecordingHub) -> None:
         ids = names("main", 50)
         write(tmp_path / "devices.ndjson", ids)
         first = run("load", "devices.ndjson", "--emulator", cwd=tmp_path)
@@ -92,7 +92,7 @@ class TestTheMainJob:
         assert "ledger: devices.ndjson.emulator.ledger" in summary
         assert f"export {CONNECTION_STRING}=" in first.err
 
-        again = run("load", "devices.ndjson", "--emulator", "--json", cwd=tmp_path)
+        again = commands.run("load", "devices.ndjson", "--emulator", "--json", cwd=tmp_path)
         assert again.code == 0
         assert again.summary["requests"]["sent"] == again.summary["records"]["accepted"] == 50
         assert again.summary["records"]["skipped"] == 0
@@ -658,6 +658,21 @@ class TestARefusingHub:
             with RecordingHub(port=port):
                 assert started.finish().code == 0
 
+    def test_a_hub_that_goes_away_is_waited_for(self, tmp_path: Path, silent_port: int) -> None:
+        ids = names("away", 200)
+        write(tmp_path / "d.ndjson", ids)
+        load = ("load", "d.ndjson", "--rate", "300", "--json")
+        with ExitStack() as stack:
+            with RecordingHub(port=silent_port) as hub:
+                started = stack.enter_context(Started(*load, cwd=tmp_path, env=hub.env))
+                hub.wait_for(60)
+            threading.Event().wait(0.3)
+            with RecordingHub(port=silent_port) as back:
+                ran = started.finish()
+        assert ran.code == 0, ran.err
+        assert ran.summary["requests"]["failed"] > 0
+        assert {*hub.installations, *back.installations} == {*ids}
+
     def test_no_answer_brings_a_push_channel_to_the_ledger_or_the_streams(
         self, tmp_path: Path, commands: Forks
     ) -> None:
@@ -731,6 +746,14 @@ class TestTheConnectionString:
             assert word in ran.complaint
         assert not recording.puts
         assert not list(tmp_path.glob("*.ledger*"))
+
+    def test_may_be_in_a_file_that_begins_with_a_byte_order_mark(
+        self, tmp_path: Path, commands: Forks, recording: RecordingHub
+    ) -> None:
+        write(tmp_path / "d.ndjson", ["marked"])
+        (tmp_path / "connection").write_text(recording.env[CONNECTION_STRING], encoding="utf-8-sig")
+        ran = commands.run("load", "d.ndjson", "--connection-string-file", "connection", cwd=tmp_path)
+        assert ran.code == 0, ran.err
 
 
 class TestTheCap:

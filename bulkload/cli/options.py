@@ -91,7 +91,7 @@ def real_hub(name: str | None, connection_string_file: Path | None) -> Hub:
     """The hub that the flags and the environment describe; raises `InputError`."""
     if connection_string_file is not None:
         try:
-            text = connection_string_file.read_text(encoding="utf-8").strip()
+            text = connection_string_file.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
             raise InputError(f"--connection-string-file {connection_string_file} cannot be read: {reason}") from exc

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bulkload.errors import InputError
+from bulkload.errors import Halt, InputError
 from bulkload.ledger.checkpoint import Mark
 from bulkload.ledger.lock import Lock
 from bulkload.ledger.schema import (
@@ -219,6 +219,8 @@ class Ledger:
 
     def end_session(self, session: Session, *, outcome: str, exit_code: int, reason: str | None) -> None:
         """Write down how it ended; a run that is not stopped is finished."""
+        if not self._lock.is_in_place:
+            raise Halt(f"ledger {self.path} was removed while the run wrote to it; what it knew is lost, run it again")
         try:
             self.connection.execute("BEGIN")
             self.connection.execute(

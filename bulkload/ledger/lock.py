@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import ClassVar
@@ -40,6 +41,11 @@ class Lock:
         """The first bytes of the file."""
         return os.pread(self._file, size, 0)
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that is held still stands under its name."""
+        return _is_still(self.path, self._file)
+
     def make_private(self) -> None:
         """Nobody else may read the file, also where it was there before it became a ledger."""
         os.fchmod(self._file, MODE)
@@ -57,6 +63,9 @@ def _locked(path: Path, held: AbstractSet[tuple[int, int]]) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
     except OSError as exc:
         raise InputError(f"ledger {path} cannot be written: {exc.strerror}; name another with --ledger") from exc
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise InputError(f"ledger {path} is no regular file; name another with --ledger")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:
