@@ -1,9 +1,9 @@
 """Bring device installations into Azure Notification Hubs in bulk.
 
-import bulkload
+In short::
 
-hub = bulkload.Hub.from_connection_string(text, hub="devices")
-summary = await bulkload.load("devices.ndjson", hub=hub, rate=500)
+    hub = bulkload.Hub.from_connection_string(text, hub="devices")
+    summary = await bulkload.load("devices.ndjson", hub=hub, rate=500)
 """
 
 from bulkload.errors import BulkloadError, Halt, InputError, LedgerLocked

@@ -12,6 +12,9 @@ A record's bad data is never an exception: it is a `Flaw` or an `Answer`, and en
 
 from typing import ClassVar
 
+# The exit code of a failure that is nobody's but the code's own: a bug, with its traceback.
+BUG = 6
+
 
 class BulkloadError(Exception):
     """The root; its text is one line that says what happened, to what, and what to do."""

@@ -27,22 +27,9 @@ from bulkload.ledger import Checkpoint, Commit, Ledger, Mark, Run, Sample, Write
 from bulkload.ledger.lock import Lock
 from bulkload.record import Outcome, Settlement
 from bulkload.source import START, Place
+from tests.contract import OUTCOME_COLUMNS
 
 RUN = Run("h.example/devices", ("devices.ndjson",), ("file:100:aa",))
-
-COLUMNS = [
-    "source",
-    "position",
-    "hub",
-    "installation_id",
-    "outcome",
-    "status",
-    "attempts",
-    "latency",
-    "detail",
-    "tracking_id",
-    "settled_at",
-]
 
 SAMPLE = Sample("2026-01-02T03:04:05.000Z", 10, 2, 1, 13.0, 0.04, 0.2)
 
@@ -268,7 +255,7 @@ async def test_the_view_s_columns_are_those_of_the_contract(ledger: Ledger, path
     source, hub = RUN.sources[0], RUN.hub
     with closing(sqlite3.connect(path)) as connection:
         shown = connection.execute("SELECT * FROM outcomes ORDER BY position")
-        assert [column[0] for column in shown.description] == COLUMNS
+        assert [column[0] for column in shown.description] == OUTCOME_COLUMNS
         assert shown.fetchall() == [
             (source, 0, hub, "id-0", "accepted", 200, 1, 0.04, None, None, at),
             (source, 1, hub, None, "invalid", None, 0, None, "x", None, at),

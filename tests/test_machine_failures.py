@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract import OUTCOME_COLUMNS
 from tests.processes import (
     BULKLOAD,
     NOBODY,
@@ -44,20 +45,6 @@ for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         sys.exit(os.strerror(ctypes.get_errno()))
 os.execv(sys.argv[1], sys.argv[1:])
 """
-
-COLUMNS = {
-    "source",
-    "position",
-    "hub",
-    "installation_id",
-    "outcome",
-    "status",
-    "attempts",
-    "latency",
-    "detail",
-    "tracking_id",
-    "settled_at",
-}
 
 
 @pytest.fixture(scope="module")
@@ -362,7 +349,7 @@ class TestAClosedLedger:
         with closing(sqlite3.connect(f"{ledger.as_uri()}?immutable=1", uri=True)) as connection:
             connection.row_factory = sqlite3.Row
             accepted, invalid, _ = connection.execute("SELECT * FROM outcomes ORDER BY position").fetchall()
-            assert set(accepted.keys()) == COLUMNS
+            assert set(accepted.keys()) == set(OUTCOME_COLUMNS)
             assert connection.execute("PRAGMA user_version").fetchone()[0] >= 1
             for table in ("runs", "sessions", "sources", "samples"):
                 assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] >= 1

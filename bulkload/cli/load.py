@@ -23,8 +23,11 @@ from bulkload.errors import Halt
 from bulkload.load import Loader, Settings
 from bulkload.load.settings import GRACE, WORKERS
 from bulkload.report import Summary, describe, display
+from bulkload.report.text import count, duration
 from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
 from bulkload.source.files import printable
+
+log = logging.getLogger("bulkload")
 
 EMULATED_HUB = "devices"
 
@@ -100,7 +103,6 @@ class _Command:
 
     def __init__(self, sources: tuple[str, ...], flags: dict[str, Any], console: Console) -> None:
         self._sources = sources
-        self._flags = flags
         self._console = console
         self._is_json: bool = flags.pop("json")
         self._is_quiet: bool = flags.pop("quiet")
@@ -140,14 +142,15 @@ class _Command:
             )
 
     async def _load(self, loader: Loader) -> Summary:
-        _obey_signals(loader, self._console)
+        _obey_signals(loader, self._console, grace=self._settings.grace)
         mode = "none" if self._is_quiet else self._progress
         showing = asyncio.create_task(display(mode, self._console).follow(lambda: loader.progress))
         try:
             return await loader.run()
         finally:
             showing.cancel()
-            with suppress(asyncio.CancelledError):
+            # A terminal that was closed (SIGHUP) takes nothing any more; the run goes on to its clean end.
+            with suppress(asyncio.CancelledError, OSError):
                 await showing
 
     def tell(self, summary: Summary) -> int:
@@ -218,7 +221,7 @@ class _ConsoleHandler(logging.Handler):
             self._console.print(prefix + self.format(record), markup=False, highlight=False, soft_wrap=True)
 
 
-def _obey_signals(loader: Loader, console: Console) -> None:
+def _obey_signals(loader: Loader, console: Console, *, grace: float) -> None:
     """The first signal ends the run softly, a second SIGINT or SIGTERM at once."""
     loop = asyncio.get_running_loop()
     seen: list[signal.Signals] = []
@@ -230,6 +233,13 @@ def _obey_signals(loader: Loader, console: Console) -> None:
                 console.show_cursor()
             os._exit(128 + received)
         seen.append(received)
+        if waiting := loader.progress.in_flight:
+            log.info(
+                "%s was received: waiting up to %s for %s in flight; once more leaves at once",
+                received.name,
+                duration(grace),
+                count(waiting, "request"),
+            )
         loader.stop(5, f"{received.name} was received")
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -10,8 +10,7 @@ import click
 from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
 from bulkload.cli.status import status
-from bulkload.errors import BulkloadError
-from bulkload.load.loader import BUG
+from bulkload.errors import BUG, BulkloadError
 
 INTERRUPTED = 130
 

@@ -138,9 +138,11 @@ class Ledger:
     def _take(self, run: Run, *, restart: bool, anew: bool) -> None:
         """Go on with what is there, make room for this run, or refuse; what is refused is left as it was."""
         self.is_new = is_unmade(self.connection)
+        is_finished = False
         if not self.is_new:
             verify(self.connection, self.path)
             found = self.state
+            is_finished = found.is_finished
             is_own = found.run.hub == run.hub
             if (not found.settled and found.run != run) or (anew and found.is_finished and is_own):
                 self._begin_anew(self.path.unlink)
@@ -153,7 +155,7 @@ class Ledger:
             self._lock.make_private()
             write_ahead(self.connection, self.path)
             self._create(run)
-        elif not self.state.is_finished:
+        elif not is_finished:
             write_ahead(self.connection, self.path)
 
     def _begin_anew(self, clear: Callable[[], object]) -> None:
@@ -180,7 +182,11 @@ class Ledger:
 
     @property
     def state(self) -> State:
-        return _state(self.connection)
+        """Where the run stands by what is on the disk."""
+        try:
+            return _state(self.connection)
+        except sqlite3.Error as exc:
+            raise unusable(self.path, exc) from exc
 
     def settled(self, source: int, start: Mark) -> Generator[int, None, None]:
         """Positions of a source that were settled beyond its mark, in order."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from bulkload.client import AiohttpTransport
-from bulkload.errors import BulkloadError, InputError, LedgerLocked
+from bulkload.errors import BUG, BulkloadError, InputError, LedgerLocked
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Run, Session, State, read_state
 from bulkload.load.session import LiveSession, Stop
@@ -29,9 +29,6 @@ T = TypeVar("T")
 log = logging.getLogger("bulkload")
 
 VERSION = version("bulkload")
-
-# The exit code of a failure that is nobody's but the code's.
-BUG = 6
 
 # How often a ledger that another run holds is tried again.
 LOCK_PAUSE = 0.2
@@ -81,7 +78,7 @@ class Loader:
         self._sources = list(_opened(sources))
         self._path = Path(ledger) if ledger is not None else _default_ledger(self._sources, suffix)
         if any(isinstance(source, FileSource) and _is_same(source.path, self._path) for source in self._sources):
-            raise InputError(f"ledger {printable(str(self._path))} is the source itself; name another with --ledger")
+            raise InputError(f"ledger {self._ledger_name} is the source itself; name another with --ledger")
         self._anew = anew
         self._resume = resume
         self._meter = Meter(self._settings.rate)
@@ -91,6 +88,10 @@ class Loader:
 
     def __repr__(self) -> str:
         return f"<Loader {', '.join(source.name for source in self._sources)} to {self._hub.identity}>"
+
+    @property
+    def _ledger_name(self) -> str:
+        return printable(str(self._path))
 
     def stop(self, exit_code: int, reason: str) -> None:
         """End the session early; what is in flight may be answered within the grace."""
@@ -141,7 +142,7 @@ class Loader:
             state = ledger.state
             if state.is_finished:
                 log.info("%s: nothing to do, %s settled", self._named(), count(state.settled, "record"))
-                return _nothing_done(summarize(state, ledger=printable(str(self._path))))
+                return _nothing_done(summarize(state, ledger=self._ledger_name))
             log.info("%s: %s", self._named(), _begins(state))
             return await self._carry_out(ledger, state)
         finally:
@@ -165,10 +166,10 @@ class Loader:
         assert self._stop is not None
         known = self._known()
         if known is not None:
-            summary = summarize(known, ledger=printable(str(self._path)))
+            summary = summarize(known, ledger=self._ledger_name)
         else:
             names = tuple(source.name for source in self._sources)
-            summary = Summary(records=Records(), sources=names, ledger=printable(str(self._path)))
+            summary = Summary(records=Records(), sources=names, ledger=self._ledger_name)
         return replace(summary, exit_code=self._stop.exit_code, reason=self._stop.reason, resume=self._resume)
 
     async def _prepare(self) -> Ledger:
@@ -213,7 +214,7 @@ class Loader:
 
     def _named(self) -> str:
         sources = ", ".join(source.name for source in self._sources)
-        return f"{sources} to hub {self._hub.name} at {self._hub.host}, ledger {printable(str(self._path))}"
+        return f"{sources} to hub {self._hub.name} at {self._hub.host}, ledger {self._ledger_name}"
 
     async def _carry_out(self, ledger: Ledger, state: State) -> Summary:
         settings = self._settings
@@ -246,7 +247,8 @@ class Loader:
             await transport.close()
         if self._live.error is not None:
             failure = self._live.error
-            reason = f"the source raised {type(failure).__name__}: {failure}"
+            where = stop.reason if stop is not None else "the source failed"
+            reason = f"{where}: {type(failure).__name__}: {failure}"
             _write_end(ledger, session, self._summed_up(ledger.state, state, Stop(BUG, reason)))
             raise failure
         return self._end(ledger, state, session, stop)
@@ -264,7 +266,7 @@ class Loader:
         return self._measured(summary)
 
     def _summed_up(self, state: State, before: State, stop: Stop | None) -> Summary:
-        summary = summarize(state, ledger=printable(str(self._path)))
+        summary = summarize(state, ledger=self._ledger_name)
         summary = replace(summary, records=replace(summary.records, skipped=before.settled))
         if stop is None:
             return finished(summary, is_clean=state.is_clean)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, closing
 from typing import NamedTuple
 
-from bulkload.errors import BulkloadError, Halt
+from bulkload.errors import BUG, BulkloadError, Halt
 from bulkload.installation import Flaw, check
 from bulkload.ledger import Checkpoint, Commit, Ledger, Mark, Sample, Session, State, Writer
 from bulkload.load.settings import ErrorLimit, Settings
@@ -241,7 +241,7 @@ class LiveSession:
             self.stop(failure.exit_code, str(failure))
         else:
             self.error = failure
-            self.stop(6, "the ledger's writer failed")
+            self.stop(BUG, "the ledger's writer failed")
 
 
 class _SourceError(Exception):

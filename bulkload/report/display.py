@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Literal, Protocol
 
 from rich.console import Console
@@ -19,7 +18,7 @@ PLAIN_PAUSE = 60.0
 
 
 class Display(Protocol):
-    """Shows how far a run is until its task is cancelled."""
+    """Shows how far a run is until its task is cancelled; ends with `OSError` where nothing can be written any more."""
 
     async def follow(self, progress: Callable[[], Progress]) -> None: ...
 
@@ -73,8 +72,7 @@ class BarDisplay:
         )
 
     async def follow(self, progress: Callable[[], Progress]) -> None:
-        # A terminal that was closed (SIGHUP) takes nothing any more; the run goes on to its clean end.
-        with suppress(OSError), self._bar:
+        with self._bar:
             now = progress()
             task = self._bar.add_task(_short(now), total=now.size)
             try:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bulkload.ledger import Sample
 from bulkload.ledger.ledger import now
@@ -122,9 +122,7 @@ class Meter:
             p99=self._second.percentile(99),
         )
         self._at, self._processor, self._second = at, processor, Latencies()
-        self._before = Requests(
-            requests.accepted, requests.rejected, requests.throttled, requests.failed, requests.retried
-        )
+        self._before = replace(requests)
         return self.last
 
     def _limit(self, sent: int, throttled: int, busy: float, is_starved: bool) -> str:  # noqa: FBT001

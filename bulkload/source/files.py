@@ -41,6 +41,9 @@ BROKEN = (OSError, EOFError, zlib.error, zstd.ZstdError)
 
 STANDARD_INPUT = "-"
 
+# A file that was mended is another one by its fingerprint, so the same command would refuse it.
+_ANOTHER_VERSION = " (with --when-changed restart, if the file has to be replaced for it)"
+
 
 def find_sources(names: Iterable[str]) -> list[Source]:
     """Open the named sources in order: paths, globs (in sorted order) and ``-``.
@@ -104,7 +107,7 @@ class FileSource:
             yield split(chunk)
 
     def _chunks(self, start: Place) -> Iterator[Chunk]:
-        with _breaking_off(self.name), open(self.path, "rb", buffering=0) as raw:
+        with _breaking_off(self.name, _ANOTHER_VERSION), open(self.path, "rb", buffering=0) as raw:
             for chunk in chunks(self._stream(raw, start), start):
                 self.consumed = raw.tell()
                 yield chunk
@@ -213,13 +216,13 @@ def _decompressed(magic: bytes, raw: Readable) -> Readable:
 
 
 @contextlib.contextmanager
-def _breaking_off(name: str) -> Iterator[None]:
+def _breaking_off(name: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except BROKEN as exc:
         words = (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
         raise Halt(
-            f"source {name} breaks off: {words}; what came before it is kept, load it again once it is whole"
+            f"source {name} breaks off: {words}; what came before it is kept, load it again once it is whole{advice}"
         ) from exc
 
 
