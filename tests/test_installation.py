@@ -263,7 +263,7 @@ def test_a_body_that_needs_no_mending_is_the_very_bytes_that_came(
 ) -> None:
     fields = {**rest, "installationId": id_, "platform": platform, "pushChannel": "c", "tags": tags}
     data = json.dumps(fields, indent=indent, ensure_ascii=is_ascii).encode()
-    assert check(data) == Installation(id_, data)
+    assert check(data) == Installation(id_, data, orjson.loads(data))
 
 
 @UNHURRIED
@@ -299,14 +299,14 @@ def test_of_two_spellings_of_the_user_id_the_service_s_own_is_sent() -> None:
 
 def test_mending_checks_what_it_sends() -> None:
     body = installation(with_(platform="APNS", userID="u", tags=["news"])).body
-    assert check(body) == Installation("a1", body)
+    assert check(body) == Installation("a1", body, orjson.loads(body))
 
 
 def test_a_body_that_is_too_deep_to_be_mended_is_a_flaw() -> None:
     rest = b',"x":' + b"[" * 300 + b"]" * 300 + b"}"
     assert flaw(with_(platform="APNS")[:-1] + rest).code == "too-deep"
     unmended = with_()[:-1] + rest
-    assert check(unmended) == Installation("a1", unmended)
+    assert check(unmended) == Installation("a1", unmended, orjson.loads(unmended))
 
 
 @pytest.mark.parametrize(

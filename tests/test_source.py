@@ -27,11 +27,12 @@ from hypothesis import strategies as st
 from bulkload.errors import Halt, InputError
 from bulkload.source import (
     START,
+    Batch,
+    Broken,
     FileSource,
     IterableSource,
     Place,
     Source,
-    SourceObject,
     StandardInput,
     find_sources,
     lines,
@@ -65,8 +66,15 @@ class Found(NamedTuple):
     flaw: str | None = None
 
 
-def found(objects: Iterable[SourceObject]) -> list[Found]:
-    return [Found(*item[:3], item.flaw.code if item.flaw else None) for item in objects]
+def found(batch: Batch) -> list[Found]:
+    objects = []
+    for datum, offset, line in batch.placed():
+        assert not isinstance(datum, dict)
+        if isinstance(datum, Broken):
+            objects.append(Found(datum.text, offset, line, datum.flaw.code))
+        else:
+            objects.append(Found(datum, offset, line))
+    return objects
 
 
 def naive(data: bytes) -> list[Found]:
@@ -115,8 +123,8 @@ def objects_of(stream: Readable, start: Place = START) -> list[Found]:
         batch = split(chunk)
         assert chunk.start == (end or chunk.start)
         assert batch.end == chunk.end
-        assert all(chunk.start.offset <= item.offset < chunk.end.offset for item in batch.objects)
-        objects += found(batch.objects)
+        objects += (items := found(batch))
+        assert all(chunk.start.offset <= item.offset < chunk.end.offset for item in items)
         end = chunk.end
     return objects
 
@@ -141,7 +149,7 @@ COUNTS = pytest.mark.usefixtures("spools")
 
 
 async def read(source: Source, start: Place = START) -> list[Found]:
-    return [item async for batch in source.batches(start) for item in found(batch.objects)]
+    return [item async for batch in source.batches(start) for item in found(batch)]
 
 
 async def read_broken(source: Source, failure: type[Exception] = Halt) -> tuple[list[Found], str]:
@@ -150,7 +158,7 @@ async def read_broken(source: Source, failure: type[Exception] = Halt) -> tuple[
 
     async def take() -> None:
         async for batch in source.batches(START):
-            objects.extend(found(batch.objects))
+            objects.extend(found(batch))
 
     with pytest.raises(failure) as caught:
         await take()
@@ -290,8 +298,9 @@ def test_several_long_lines_in_a_row_are_a_flaw_each() -> None:
 
 def test_a_long_line_s_flaw_tells_its_length() -> None:
     [chunk] = chunks(Stream(b"x" * (MAX_LINE + 1) + b"\n"), START)
-    [item] = split(chunk).objects
-    assert item.flaw is not None
+    [item] = split(chunk).data
+    assert isinstance(item, Broken)
+    assert item.size == MAX_LINE + 1
     assert item.flaw.message == "the line has 1,048,577 bytes; 1,048,576 are the most"
 
 

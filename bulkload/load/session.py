@@ -15,7 +15,7 @@ from bulkload.record import Outcome, Record, Settlement
 from bulkload.report import Meter
 from bulkload.retry import Backoff
 from bulkload.sas import Signer
-from bulkload.source import Batch, Place, Source, SourceObject
+from bulkload.source import Batch, Broken, Datum, Place, Source
 from bulkload.upload import Ending, Upload
 from bulkload.wire import Transport
 
@@ -136,12 +136,12 @@ class LiveSession:
             skip = next(settled, None)
             async with aclosing(_batches(source, start.place)) as batches:
                 async for batch in batches:
-                    for item in batch.objects:
-                        checkpoint.reach(Place(item.offset, item.line))
+                    for datum, offset, line in batch.placed():
+                        checkpoint.reach(Place(offset, line))
                         if checkpoint.position == skip:
                             checkpoint.take()
                             skip = next(settled, None)
-                        elif not await self._take(number, checkpoint, item):
+                        elif not await self._take(number, checkpoint, datum, line):
                             return False
                     checkpoint.reach(batch.end)
                     # Others may run between two batches, also when nothing of a batch was sent.
@@ -150,16 +150,17 @@ class LiveSession:
         checkpoint.is_at_end = True
         return True
 
-    async def _take(self, number: int, checkpoint: Checkpoint, item: SourceObject) -> bool:
+    async def _take(self, number: int, checkpoint: Checkpoint, datum: Datum, line: int) -> bool:
         """Check one source object and hand it on; False where no further one is wanted."""
         if self._taken == self._settings.limit:
             self._end = Stop(5, f"--limit {self._settings.limit} is reached")
             return False
         self._taken += 1
         position = checkpoint.take()
-        checked = item.flaw or check(item.data)
+        assert not isinstance(datum, dict)
+        checked = datum.flaw if isinstance(datum, Broken) else check(datum)
         if isinstance(checked, Flaw):
-            detail = f"line {item.line}: {checked}"
+            detail = f"line {line}: {checked}"
             self._note(Settlement(number, position, checked.id, Outcome.INVALID, None, 0, None, time.time(), detail))
             return self._stop is None
         checkpoint.hold(position)

@@ -239,7 +239,7 @@ def _spooling() -> Iterator[None]:
 def _count(items: Iterator[Chunk], limit: int) -> int:
     number = 0
     for chunk in items:
-        number += len(split(chunk).objects)
+        number += len(split(chunk).data)
         if number >= limit:
             return limit
     return number

@@ -4,14 +4,14 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from bulkload.errors import InputError
 from bulkload.installation import Flaw
 from bulkload.source.lines import CHUNK, KEPT_OF_LONG_LINE, MAX_LINE, too_long
-from bulkload.source.place import Batch, Place, SourceObject
+from bulkload.source.place import Batch, Broken, Place
 from bulkload.source.reading import read_ahead
 
 # The records of an iterable that tell it apart from another.
@@ -24,6 +24,13 @@ TOGETHER = 256
 WITHHELD = 0.1
 
 Element = Mapping[str, Any] | bytes | str
+
+
+class Group(NamedTuple):
+    """Consecutive elements, from the ordinal of the first on."""
+
+    first: int
+    data: list[bytes | Broken]
 
 
 class IterableSource:
@@ -44,7 +51,7 @@ class IterableSource:
             self._elements = _one_by_one(elements)
         else:
             self._elements = read_ahead(lambda: _together(elements))
-        self._held: list[list[SourceObject]] = []
+        self._held: list[Group] = []
         self._failure: Exception | None = None
 
     def __repr__(self) -> str:
@@ -52,13 +59,13 @@ class IterableSource:
 
     async def fingerprint(self) -> str:
         await self.count(FINGERPRINT_RECORDS)
-        held = [element.data for group in self._held for element in group][:FINGERPRINT_RECORDS]
+        held = [_text(datum) for group in self._held for datum in group.data][:FINGERPRINT_RECORDS]
         digest = hashlib.sha256(b"\n".join(held)).hexdigest()[:32]
         return f"iterable:{digest}"
 
     async def count(self, limit: int) -> int:
         """Counted in memory: what is read for it is held until `batches` gives it."""
-        number = sum(map(len, self._held))
+        number = sum(len(group.data) for group in self._held)
         while number < limit and self._failure is None:
             try:
                 group = await anext(self._elements, None)
@@ -68,7 +75,7 @@ class IterableSource:
             if group is None:
                 break
             self._held.append(group)
-            number += len(group)
+            number += len(group.data)
         return min(number, limit)
 
     async def batches(self, start: Place) -> AsyncGenerator[Batch, None]:
@@ -81,54 +88,59 @@ class IterableSource:
                 yield _after(start, group)
 
 
-def _after(start: Place, group: list[SourceObject]) -> Batch:
-    last = group[-1]
-    return Batch(
-        [element for element in group if element.offset >= start.offset], Place(last.offset + 1, last.line + 1)
-    )
+def _after(start: Place, group: Group) -> Batch:
+    """What of a group stands at `start` or after it; an element's line is its ordinal from 1."""
+    end = group.first + len(group.data)
+    first = min(max(group.first, start.offset), end)
+    return Batch(group.data[first - group.first :], range(first + 1, end + 1), range(first, end), Place(end, end + 1))
 
 
-def _together(elements: Iterable[Element]) -> Iterator[list[SourceObject]]:
-    group: list[SourceObject] = []
-    size = 0
+def _together(elements: Iterable[Element]) -> Iterator[Group]:
+    group: list[bytes | Broken] = []
+    first = size = 0
     handed_over = time.monotonic()
     try:
-        for ordinal, element in enumerate(elements):
-            group.append(_source_object(element, ordinal))
-            size += len(group[-1].data)
+        for element in elements:
+            group.append(_datum(element))
+            size += len(_text(group[-1]))
             if len(group) == TOGETHER or size > CHUNK or time.monotonic() - handed_over > WITHHELD:
-                yield group
+                yield Group(first, group)
+                first += len(group)
                 group, size = [], 0
                 handed_over = time.monotonic()
     except Exception:
         # What came before it is handed over before it.
         if group:
-            yield group
+            yield Group(first, group)
         raise
     if group:
-        yield group
+        yield Group(first, group)
 
 
-async def _one_by_one(elements: AsyncIterable[Element]) -> AsyncGenerator[list[SourceObject], None]:
+async def _one_by_one(elements: AsyncIterable[Element]) -> AsyncGenerator[Group, None]:
     ordinal = 0
     async with AsyncExitStack() as stack:
         if isinstance(elements, AsyncGenerator):
             stack.push_async_callback(elements.aclose)
         async for element in elements:
-            yield [_source_object(element, ordinal)]
+            yield Group(ordinal, [_datum(element)])
             ordinal += 1
 
 
-def _source_object(element: Element, ordinal: int) -> SourceObject:
+def _datum(element: Element) -> bytes | Broken:
     try:
         data = _json(element)
     except (TypeError, ValueError) as exc:
         kind = type(element).__name__
-        flaw = Flaw("not-json", f"the element, a {kind}, cannot be written as JSON: {exc}")
-        return SourceObject(kind.encode(), ordinal, ordinal + 1, flaw)
+        flaw = Flaw.of("not-json", f"the element, a {kind}, cannot be written as JSON: {exc}")
+        return Broken(flaw, kind.encode(), len(kind))
     if len(data) > MAX_LINE:
-        return SourceObject(data[:KEPT_OF_LONG_LINE], ordinal, ordinal + 1, too_long(len(data)))
-    return SourceObject(data, ordinal, ordinal + 1)
+        return too_long(data[:KEPT_OF_LONG_LINE], len(data))
+    return data
+
+
+def _text(datum: bytes | Broken) -> bytes:
+    return datum.text if isinstance(datum, Broken) else datum
 
 
 def _json(element: Element) -> bytes:

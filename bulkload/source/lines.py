@@ -1,10 +1,11 @@
 """Lines from a stream of bytes, in chunks of whole lines, whatever their length."""
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 from bulkload.installation import Flaw
-from bulkload.source.place import Batch, Place, SourceObject
+from bulkload.source.place import Batch, Broken, Place
 
 # A read of 256 KiB holds some 600 installations: the hand-over between threads is paid once for all of them.
 CHUNK = 256 * 1024
@@ -93,20 +94,24 @@ def _long_line(stream: Readable, rest: bytes, block: bytes, start: Place) -> tup
     return Chunk(head, start, Place(start.offset + length, start.line + 1), length - bool(end)), block
 
 
-def too_long(length: int) -> Flaw:
-    """The flaw of a record with more bytes than are taken."""
-    return Flaw("line-too-long", f"the line has {length:,} bytes; {MAX_LINE:,} are the most")
+def too_long(head: bytes, length: int) -> Broken:
+    """A record with more bytes than are taken; `head` is its first KiB."""
+    words = f"the line has {length:,} bytes; {MAX_LINE:,} are the most"
+    return Broken(Flaw.of("line-too-long", words), head, length)
 
 
 def split(chunk: Chunk) -> Batch:
     """The source objects of a chunk of NDJSON; blank lines are passed over, line ends are taken off."""
+    (offset, line), end = chunk.start, chunk.end
     if chunk.long_line:
-        return Batch([SourceObject(chunk.data, *chunk.start, too_long(chunk.long_line))], chunk.end)
-    objects = []
-    offset, line = chunk.start
-    for text in chunk.data.split(b"\n"):
-        if stripped := text.strip():
-            objects.append(SourceObject(stripped, offset, line))
-        offset += len(text) + 1
-        line += 1
-    return Batch(objects, chunk.end)
+        return Batch([too_long(chunk.data, chunk.long_line)], [line], [offset], end)
+    texts = chunk.data.split(b"\n")
+    if not texts[-1]:
+        del texts[-1]
+    data = [text.strip() for text in texts]
+    if all(data):
+        offsets = accumulate((len(text) + 1 for text in texts[:-1]), initial=offset)
+        return Batch(data, range(line, line + len(data)), offsets, end)
+    starts = accumulate((len(text) + 1 for text in texts[:-1]), initial=offset)
+    kept = [(text, line + number, start) for number, (text, start) in enumerate(zip(data, starts, strict=True)) if text]
+    return Batch([text for text, _, _ in kept], [at for _, at, _ in kept], [start for _, _, start in kept], end)
