@@ -141,7 +141,7 @@ def _mpns_findings(body: str, headers: Headers, place: str) -> Iterator[Finding]
 
 def _header_findings(value: object, platform: str | None, headers: Headers | None, here: str) -> Iterator[Finding]:
     if headers is None:
-        yield Finding("headers-not-an-object", f"{here} is an object of strings, this is {kind(value)}")
+        yield Finding("headers-not-an-object", f"{here} are an object of strings, this is {kind(value)}")
         return
     given: dict[str, Any] = value if isinstance(value, dict) else {}
     if given and platform is not None and platform not in _HEADER_PLATFORMS:

@@ -61,7 +61,7 @@ def near(name: str, known: frozenset[str]) -> str | None:
     if len(name) > _SHOWN:
         return None
     by_folded = {_folded(other): other for other in sorted(known)}
-    close = get_close_matches(_folded(name), by_folded, n=1, cutoff=0.8)
+    close = get_close_matches(_folded(name), by_folded, n=1, cutoff=0.75)
     return by_folded[close[0]] if close else None
 
 
