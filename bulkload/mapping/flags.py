@@ -57,7 +57,7 @@ class MappingFlags:
         return MappingFlags(
             preset=self.preset or under.preset,
             json_column=tuple(dict.fromkeys((*under.json_column, *self.json_column))),
-            each=self.each or under.each,
+            each=self.each if self.each is not None else under.each,
             where=_both(under.where, self.where),
             map={**under.map, **self.map},
             transform=self.transform if self.transform is not None else under.transform,
@@ -68,7 +68,7 @@ class MappingFlags:
             default={**under.default, **self.default},
             set={**under.set, **self.set},
             tag=tuple(dict.fromkeys((*under.tag, *self.tag))),
-            id_from=self.id_from or under.id_from,
+            id_from=self.id_from if self.id_from is not None else under.id_from,
             repair=self.repair | under.repair,
             convert_gcm_templates=self.convert_gcm_templates or under.convert_gcm_templates,
             tag_separator=self.tag_separator if self.tag_separator != TAG_SEPARATOR else under.tag_separator,
@@ -76,4 +76,6 @@ class MappingFlags:
 
 
 def _both(first: str | None, second: str | None) -> str | None:
-    return f"({first}) && ({second})" if first and second else second or first
+    if first is None or second is None:
+        return second if first is None else first
+    return f"({first}) && ({second})"
