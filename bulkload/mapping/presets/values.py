@@ -1,0 +1,67 @@
+"""What presets ask of values in foreign exports, whose types nobody promises."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import orjson
+
+from bulkload.installation import Fields
+
+# The repairs that foreign ids, users and tags need: their systems allow more characters than the hub.
+REPAIRS = frozenset({"id", "tags", "user-id", "system-tags"})
+
+# Fields of an installation that no other system means when one of its columns bears such a name.
+NOT_THEIRS: Mapping[str, str] = MappingProxyType(
+    {"templates": "", "secondaryTiles": "", "pushVariables": "", "expirationTime": ""}
+)
+
+# The hub's limit for a tag.
+LONGEST_TAG = 120
+
+
+def each(source_object: Fields, name: str) -> Iterator[Fields]:
+    """The objects in a page of a listing, whose array bears this name; what is no page is such an object itself."""
+    page = source_object.get(name)
+    if isinstance(page, list):
+        yield from (element for element in page if isinstance(element, dict))
+    else:
+        yield source_object
+
+
+def parsed(value: object) -> object:
+    """What the JSON text of an object or array holds, as CSV cells have them; any other value as it is."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    return value
+
+
+def text(value: object) -> str:
+    """A scalar as a person would write it; nothing for anything else."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def tags(value: object) -> object:
+    """Tags as the hub has them: the texts of an array, ``key:value`` for each pair of an object.
+
+    A tag is cut to what the hub takes. What is neither an array nor an object stays as it is, for the check to name.
+    """
+    value = parsed(value)
+    if value is None or value == "":
+        return []
+    if isinstance(value, list):
+        told = [text(element) for element in value]
+    elif isinstance(value, dict):
+        told = [
+            f"{key}:{text(element)}"
+            for key, elements in value.items()
+            for element in (elements if isinstance(elements, list) else [elements])
+            if text(element)
+        ]
+    else:
+        return value
+    return [tag[:LONGEST_TAG] for tag in told if tag]
