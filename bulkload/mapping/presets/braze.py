@@ -46,7 +46,7 @@ BRAZE = Preset(
             "tags": "",
         },
         map_value={"platform": {"ios": "apns", "android": "fcmv1"}},
-        id_from="pushChannel",
+        id_from="push-channel",
         repair=REPAIRS,
     ),
     objects=_users,

@@ -48,7 +48,8 @@ def text(value: object) -> str:
 def tags(value: object) -> object:
     """Tags as the hub has them: the texts of an array, ``key:value`` for each pair of an object.
 
-    A tag is cut to what the hub takes. What is neither an array nor an object stays as it is, for the check to name.
+    A tag is cut to what the hub takes, and a leading ``$``, which is for the hub's own, becomes ``_``. What is neither
+    an array nor an object stays as it is, for the check to name.
     """
     value = parsed(value)
     if value is None or value == "":
@@ -64,4 +65,4 @@ def tags(value: object) -> object:
         ]
     else:
         return value
-    return [tag[:LONGEST_TAG] for tag in told if tag]
+    return [f"_{tag[1:LONGEST_TAG]}" if tag[0] == "$" else tag[:LONGEST_TAG] for tag in told if tag]
