@@ -337,8 +337,10 @@ def test_an_exported_installation_keeps_its_ids() -> None:
         b"{}",
         b"\xff\xfe<",
         b'<?xml version="1.0" encoding="klingon"?><a/>',
-        b'<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;&b;">]><AppleRegistrationDescription><Tags>&d;</Tags>'
-        b"</AppleRegistrationDescription>",
+        (
+            b'<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;&b;">]><AppleRegistrationDescription><Tags>&d;</Tags>'
+            b"</AppleRegistrationDescription>"
+        ),
         b'<!DOCTYPE a SYSTEM "http://localhost/x"><a/>',
         b"<a>" * 10_000,
     ],
