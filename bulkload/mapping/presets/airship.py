@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, tags
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, tagged, tags
 
 
 def _channels(source_object: Fields) -> Iterator[Fields]:
     for channel in each(source_object, "channels"):
         own, grouped = tags(channel.get("tags")), tags(channel.get("tag_groups"))
         if isinstance(own, list) and isinstance(grouped, list):
-            yield {**channel, "tags": own + grouped}
+            yield tagged(channel, own + grouped)
         else:
             yield channel
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, parsed, tags
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, parsed, tagged, tags
 
 _CHANNEL = "pushToken || push_token"
 _OS = "device.osName || osName || os_name"
@@ -22,7 +22,7 @@ _OS = "device.osName || osName || os_name"
 def _devices(source_object: Fields) -> Iterator[Fields]:
     for device in each(source_object, "devices"):
         properties = device.get("properties") or device.get("customProperties") or device.get("custom_properties")
-        yield {**device, "device": parsed(device.get("device")), "tags": tags(properties)}
+        yield tagged({**device, "device": parsed(device.get("device"))}, tags(properties))
 
 
 APPCENTER = Preset(

@@ -36,7 +36,7 @@ BRAZE = Preset(
         each="push_tokens",
         where=(
             "token && notifications_enabled != `false` && _parent.push_subscribe != 'unsubscribed' "
-            "&& !_parent.uninstalled_at && contains(['ios', 'iOS', 'IOS', 'android', 'Android', 'ANDROID'], platform)"
+            "&& !(_parent.uninstalled_at) && contains(['ios', 'iOS', 'IOS', 'android', 'Android', 'ANDROID'], platform)"
         ),
         map={
             **NOT_THEIRS,

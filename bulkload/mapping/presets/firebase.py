@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, tags
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, tagged, tags
 
 _TOKENS = "token || fcmToken || registrationToken || registration_token"
 
@@ -42,7 +42,7 @@ def _documents(source_object: Fields) -> Iterator[Fields]:
         related = row.get("rel")
         if isinstance(related, dict) and isinstance(related.get("topics"), dict):
             topics = tags(list(related["topics"]))
-        yield {**row, "tags": topics}
+        yield tagged(row, topics)
 
 
 FIREBASE = Preset(

@@ -94,14 +94,10 @@ def _installation(kind: str, parts: dict[str, Element]) -> Fields:
 def _tagged(tags: list[str], template: str) -> Fields:
     """The ids and the tags that the tags of a registration hold."""
     own = {match[1]: match[2] for match in map(_SYSTEM_TAG.fullmatch, tags) if match}
-    kept = [tag for tag in tags if not _SYSTEM_TAG.fullmatch(tag)]
-    if "InstallationId" not in own:
-        return {"userId": own.get("UserId"), "tags": kept}
-    return {
-        "installationId": own["InstallationId"],
-        "userId": own.get("UserId"),
-        "tags": [tag for tag in kept if tag != template],
-    }
+    is_installation = "InstallationId" in own
+    kept = [tag for tag in tags if not _SYSTEM_TAG.fullmatch(tag) and not (is_installation and tag == template)]
+    told = {"installationId": own.get("InstallationId"), "userId": own.get("UserId"), "tags": kept}
+    return {name: value for name, value in told.items() if value}
 
 
 def _template(parts: dict[str, Element], body: str, expiry: str) -> dict[str, Any]:

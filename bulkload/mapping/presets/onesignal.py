@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, tags
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, tagged, tags
 
 _TYPE = "to_string(device_type)"
 _WEB = f"contains(['5', '7', '8', '17'], {_TYPE})"
@@ -26,7 +26,7 @@ _TYPES = "to_string(not_null(notification_types, '1'))"
 
 def _players(source_object: Fields) -> Iterator[Fields]:
     for player in each(source_object, "players"):
-        yield {**player, "tags": tags(player.get("tags"))}
+        yield tagged(player, tags(player.get("tags")))
 
 
 ONESIGNAL = Preset(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, parsed, tags
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, parsed, tagged, tags
 
 
 def _user(installation: Fields) -> object:
@@ -32,12 +32,8 @@ def _uri(installation: Fields) -> object:
 
 def _installations(source_object: Fields) -> Iterator[Fields]:
     for installation in each(source_object, "results"):
-        yield {
-            **installation,
-            "user": _user(installation),
-            "uri": _uri(installation),
-            "tags": tags(installation.get("channels")),
-        }
+        found = {"user": _user(installation), "uri": _uri(installation)}
+        yield tagged({**installation, **found}, tags(installation.get("channels")))
 
 
 PARSE = Preset(

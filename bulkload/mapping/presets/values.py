@@ -66,3 +66,11 @@ def tags(value: object) -> object:
     else:
         return value
     return [f"_{tag[1:LONGEST_TAG]}" if tag[0] == "$" else tag[:LONGEST_TAG] for tag in told if tag]
+
+
+def tagged(fields: Fields, found: object) -> Fields:
+    """A copy of an object that has these tags, or no field of that name where there are none."""
+    copy = {name: value for name, value in fields.items() if name != "tags"}
+    if found:
+        copy["tags"] = found
+    return copy
