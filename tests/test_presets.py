@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ COUNTS = {
 }
 
 
+@cache
 def intake(name: str, **flags: Any) -> Intake:
     return Intake(Checker(), build(MappingFlags(preset=name, **flags)))
 
@@ -71,7 +73,7 @@ def sent(sample: str, **flags: Any) -> list[Fields]:
 
 def full(sample: str, start: str) -> str:
     """The token of a sample that begins so."""
-    found = set(re.findall(re.escape(start) + r'[^",<]*', (SAMPLES / sample).read_text(encoding="utf-8")))
+    found = set(re.findall(re.escape(start) + r'[^",<\s]*', (SAMPLES / sample).read_text(encoding="utf-8")))
     assert len(found) == 1, start
     return found.pop()
 
@@ -417,13 +419,121 @@ def test_a_preset_survives_any_text(name: str, text: bytes) -> None:
 def test_a_column_that_only_bears_the_name_of_an_installations_field_does_no_harm(sample: str, column: str) -> None:
     preset = find_preset(sample.removesuffix(".json"))
     reader = intake(preset.name)
-    plain = intake(preset.name)
     for datum in data(SAMPLES / sample, preset.records):
         assert isinstance(datum, bytes)
         source_object = orjson.loads(datum)
         loud = {**source_object, "templates": 7, "secondaryTiles": [], "pushVariables": "x", "expirationTime": "never"}
         assert column in source_object
-        assert reader.records(orjson.dumps(loud)) == plain.records(datum)
+        assert reader.records(orjson.dumps(loud)) == reader.records(datum)
+
+
+APNS = "ab" * 32
+
+WEB = "https://updates.push.services.mozilla.com/wpush/v2/gAAAAA"
+
+KEYS = {"p256dh": "BNc" + "x" * 84, "auth": "a" * 22}
+
+# What can be reached, and what makes that unreachable: the changes one by one.
+REACHABLE: dict[str, tuple[Fields, list[Fields]]] = {
+    "onesignal": (
+        {"id": "a1", "identifier": APNS, "device_type": 0, "invalid_identifier": False, "notification_types": 1},
+        [
+            *({"invalid_identifier": said} for said in (True, "t", "true")),
+            *({"notification_types": said} for said in (-2, "-2", 0, "0", -99)),
+            *({"device_type": kind} for kind in (4, 5, 7, 10, 11, 13, 14, 17, "5", None, "push")),
+            {"device_type": 5, "web_auth": KEYS["auth"], "web_p256": KEYS["p256dh"]},
+            {"device_type": 5, "web_auth": KEYS["auth"], "identifier": WEB},
+            {"identifier": ""},
+            {"identifier": None},
+        ],
+    ),
+    "airship": (
+        {"channel_id": "a1", "push_address": APNS, "device_type": "ios", "opt_in": True, "installed": True},
+        [
+            *({"opt_in": said} for said in (False, "false", None)),
+            *({"installed": said} for said in (False, "false", None)),
+            *({"device_type": kind} for kind in ("email", "sms", "open", "web", None, 1)),
+            {"device_type": "web", "push_address": WEB, "web": {"subscription": {"auth": KEYS["auth"]}}},
+            {"push_address": None, "address": "someone@example.org"},
+        ],
+    ),
+    "braze": (
+        {"push_subscribe": "opted_in", "push_tokens": [{"platform": "iOS", "token": APNS}]},
+        [
+            {"push_subscribe": "unsubscribed"},
+            {"uninstalled_at": "2022-01-01T00:00:00Z"},
+            {"push_tokens": []},
+            {"push_tokens": None},
+            {"push_tokens": [{"platform": "iOS", "token": ""}]},
+            {"push_tokens": [{"platform": "iOS", "token": APNS, "notifications_enabled": False}]},
+            *({"push_tokens": [{"platform": kind, "token": APNS}]} for kind in ("Web", "Roku", None)),
+        ],
+    ),
+    "sns": (
+        {
+            "EndpointArn": "arn:aws:sns:us-west-2:1:endpoint/APNS/App/a1",
+            "Attributes": {"Token": APNS, "Enabled": "true"},
+        },
+        [
+            *({"Attributes": {"Token": APNS, "Enabled": said}} for said in ("false", False, None)),
+            {"Attributes": {"Enabled": "true"}},
+            {"Attributes": None},
+            {"EndpointArn": "arn:aws:sns:us-west-2:1:endpoint/APNS_VOIP/App/a1"},
+            {"EndpointArn": "arn:aws:sns:us-west-2:1:app/APNS/App"},
+            {"EndpointArn": None},
+        ],
+    ),
+    "firebase": ({"token": "c1a2:APA91bF_x"}, [{"token": ""}, {"token": None}]),
+    "parse": (
+        {"installationId": "a1", "deviceType": "android", "deviceToken": "c1a2:APA91bF_x", "pushType": "gcm"},
+        [
+            {"deviceToken": ""},
+            {"deviceToken": None},
+            {"pushType": "ppns"},
+            *({"deviceType": kind} for kind in ("web", "winrt", "winphone", "embedded", None)),
+        ],
+    ),
+    "appcenter": (
+        {"installId": "a1", "pushToken": APNS, "device": {"osName": "iOS"}},
+        [{"pushToken": ""}, {"pushToken": None}, {"device": {"osName": "Tizen"}}, {"device": None}],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        pytest.param(name, changes, id=f"{name}-{json.dumps(changes)[:60]}")
+        for name, (_, left_out) in REACHABLE.items()
+        for changes in left_out
+    ],
+)
+def test_what_cannot_be_reached_is_left_out(name: str, changes: Fields) -> None:
+    reachable = REACHABLE[name][0]
+    (record,) = intake(name).records(orjson.dumps(reachable))
+    assert isinstance(record, Installation)
+    assert list(intake(name).records(orjson.dumps({**reachable, **changes}))) == []
+
+
+def test_the_tile_of_a_windows_device_is_left_out() -> None:
+    line = (SAMPLES / "notification-hubs-export.txt").read_bytes().splitlines()[-1]
+    assert b"SecondaryTileName" in line
+    assert list(intake("notification-hubs-export").records(line)) == []
+
+
+def test_a_tag_is_cut_to_what_the_hub_takes() -> None:
+    player = {**REACHABLE["onesignal"][0], "tags": {"k": "v" * 300, "$": "", "list": ["a", 1, None], "yes": True}}
+    (record,) = intake("onesignal").records(orjson.dumps(player))
+    assert isinstance(record, Installation)
+    assert record.fields["tags"] == [f"k:{'v' * 118}", "list:a", "list:1", "yes:true"]
+
+
+def test_ids_that_the_hub_refuses_are_repaired() -> None:
+    player = {**REACHABLE["onesignal"][0], "id": "a b/c", "external_user_id": 17}
+    (record,) = intake("onesignal").records(orjson.dumps(player))
+    assert isinstance(record, Installation)
+    assert record.id == hashed("a b/c")
+    assert record.fields["userId"] == "17"
 
 
 def test_the_presets_are_those_that_the_flag_names() -> None:
