@@ -73,7 +73,7 @@ def sent(sample: str, **flags: Any) -> list[Fields]:
 
 def full(sample: str, start: str) -> str:
     """The token of a sample that begins so."""
-    found = set(re.findall(re.escape(start) + r'[^",<\s]*', (SAMPLES / sample).read_text(encoding="utf-8")))
+    found: set[str] = set(re.findall(re.escape(start) + r'[^",<\s]*', (SAMPLES / sample).read_text(encoding="utf-8")))
     assert len(found) == 1, start
     return found.pop()
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, tagged, tags
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, one_of, tagged, tags
 
 
 def _channels(source_object: Fields) -> Iterator[Fields]:
@@ -35,9 +35,9 @@ AIRSHIP = Preset(
     records="channels",
     flags=MappingFlags(
         where=(
-            "push_address && contains(['true', 'True'], to_string(opt_in)) "
-            "&& contains(['true', 'True'], to_string(installed)) "
-            "&& (contains(['ios', 'android', 'amazon', 'wns', 'mpns'], device_type) "
+            f"push_address && {one_of('to_string(opt_in)', 'true', 'True')} "
+            f"&& {one_of('to_string(installed)', 'true', 'True')} "
+            f"&& ({one_of('device_type', 'ios', 'android', 'amazon', 'wns', 'mpns')} "
             "|| (device_type == 'web' && web.subscription.p256dh && web.subscription.auth))"
         ),
         map={

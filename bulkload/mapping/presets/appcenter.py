@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, parsed, tagged, tags
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, one_of, parsed, tagged, tags
 
 _CHANNEL = "pushToken || push_token"
 _OS = "device.osName || osName || os_name"
@@ -34,8 +34,8 @@ APPCENTER = Preset(
     ),
     flags=MappingFlags(
         where=(
-            f"({_CHANNEL}) && contains(['ios', 'iOS', 'IOS', 'macOS', 'tvOS', 'android', 'Android', 'ANDROID', "
-            f"'windows', 'Windows', 'WINDOWS'], {_OS})"
+            f"({_CHANNEL}) "
+            f"&& {one_of(_OS, 'ios', 'iOS', 'IOS', 'macOS', 'tvOS', 'android', 'Android', 'windows', 'Windows')}"
         ),
         map={
             **NOT_THEIRS,

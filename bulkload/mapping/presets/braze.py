@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, one_of
 
 
 def _users(source_object: Fields) -> Iterator[Fields]:
@@ -35,8 +35,9 @@ BRAZE = Preset(
     flags=MappingFlags(
         each="push_tokens",
         where=(
-            "token && notifications_enabled != `false` && _parent.push_subscribe != 'unsubscribed' "
-            "&& !(_parent.uninstalled_at) && contains(['ios', 'iOS', 'IOS', 'android', 'Android', 'ANDROID'], platform)"
+            "token && notifications_enabled != `false` "
+            "&& _parent.push_subscribe != 'unsubscribed' && !(_parent.uninstalled_at) "
+            f"&& {one_of('platform', 'ios', 'iOS', 'IOS', 'android', 'Android', 'ANDROID')}"
         ),
         map={
             **NOT_THEIRS,

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, tagged, tags
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, one_of, tagged, tags
 
 _TYPE = "to_string(device_type)"
-_WEB = f"contains(['5', '7', '8', '17'], {_TYPE})"
+_WEB = one_of(_TYPE, "5", "7", "8", "17")
 _KEYS = "web_p256 && web_auth && starts_with(to_string(identifier), 'https://')"
 _TYPES = "to_string(not_null(notification_types, '1'))"
 
@@ -39,9 +39,9 @@ ONESIGNAL = Preset(
     records="players",
     flags=MappingFlags(
         where=(
-            "identifier && !contains(['t', 'true', 'True', 'TRUE', '1'], to_string(invalid_identifier)) "
+            f"identifier && !{one_of('to_string(invalid_identifier)', 't', 'true', 'True', 'TRUE', '1')} "
             f"&& !starts_with({_TYPES}, '-') && {_TYPES} != '0' "
-            f"&& (contains(['0', '1', '2', '3', '6', '9'], {_TYPE}) || ({_WEB} && {_KEYS}))"
+            f"&& ({one_of(_TYPE, '0', '1', '2', '3', '6', '9')} || ({_WEB} && {_KEYS}))"
         ),
         map={
             **NOT_THEIRS,

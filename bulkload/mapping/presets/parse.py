@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, parsed, tagged, tags
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, one_of, parsed, tagged, tags
+
+_WINDOWS = one_of("deviceType", "winrt", "winphone")
 
 
 def _user(installation: Fields) -> object:
@@ -46,15 +48,15 @@ PARSE = Preset(
     records="results",
     flags=MappingFlags(
         where=(
-            "(contains(['ios', 'osx', 'tvos', 'watchos', 'android'], deviceType) && deviceToken "
-            "&& pushType != 'ppns') || (contains(['winrt', 'winphone'], deviceType) && uri)"
+            f"({one_of('deviceType', 'ios', 'osx', 'tvos', 'watchos', 'android')} && deviceToken "
+            f"&& pushType != 'ppns') || ({_WINDOWS} && uri)"
         ),
         map={
             **NOT_THEIRS,
             "installationId": "installationId || objectId || _id",
             "userId": "user",
             "platform": "deviceType",
-            "pushChannel": "(contains(['winrt', 'winphone'], deviceType) && uri) || deviceToken",
+            "pushChannel": f"({_WINDOWS} && uri) || deviceToken",
         },
         map_value={
             "platform": {

@@ -14,9 +14,12 @@ from collections.abc import Iterator
 from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
-from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each
+from bulkload.mapping.presets.values import NOT_THEIRS, REPAIRS, each, one_of
 
 _ATTRIBUTES = ("Token", "Enabled", "CustomUserData", "UserId", "ChannelId")
+
+# Those whose names are not the hub's.
+_PLATFORMS = {"GCM": "fcmv1", "APNS": "apns", "APNS_SANDBOX": "apns", "MACOS": "apns", "MACOS_SANDBOX": "apns"}
 
 # A text that the hub takes as a user's id as it is: CustomUserData may as well be a JSON document or a sentence.
 _USER = re.compile(r"[A-Za-z0-9_@#.:=-]{1,120}")
@@ -54,9 +57,8 @@ SNS = Preset(
     records="Endpoints",
     flags=MappingFlags(
         where=(
-            "Attributes.Token && contains(['true', 'True', 'TRUE'], to_string(Attributes.Enabled)) "
-            "&& contains(['GCM', 'APNS', 'APNS_SANDBOX', 'MACOS', 'MACOS_SANDBOX', 'ADM', 'BAIDU', 'WNS', 'MPNS'], "
-            "Platform)"
+            f"Attributes.Token && {one_of('to_string(Attributes.Enabled)', 'true', 'True', 'TRUE')} "
+            f"&& {one_of('Platform', *_PLATFORMS, 'ADM', 'BAIDU', 'WNS', 'MPNS')}"
         ),
         map={
             **NOT_THEIRS,
@@ -69,15 +71,7 @@ SNS = Preset(
             ),
             "tags": "",
         },
-        map_value={
-            "platform": {
-                "GCM": "fcmv1",
-                "APNS": "apns",
-                "APNS_SANDBOX": "apns",
-                "MACOS": "apns",
-                "MACOS_SANDBOX": "apns",
-            }
-        },
+        map_value={"platform": _PLATFORMS},
         repair=REPAIRS,
     ),
     objects=_endpoints,

@@ -19,6 +19,14 @@ NOT_THEIRS: Mapping[str, str] = MappingProxyType(
 LONGEST_TAG = 120
 
 
+def one_of(expression: str, *values: str) -> str:
+    """An EXPR that holds where another yields one of these texts.
+
+    They stand in it as one literal, since a list is evaluated text by text: 5 us of 57 for one of OneSignal's players.
+    """
+    return f"contains(`{orjson.dumps(values).decode()}`, {expression})"
+
+
 def each(source_object: Fields, name: str) -> Iterator[Fields]:
     """The objects in a page of a listing, whose array bears this name; what is no page is such an object itself."""
     page = source_object.get(name)
