@@ -1,7 +1,6 @@
 """The steps that make an installation of an object, each compiled from one kind of flag."""
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
 from typing import Any
 
 import orjson
@@ -105,44 +104,30 @@ def value_steps(rules: Mapping[str, Mapping[str, str]]) -> list[Step]:
     return [_map_value(path, table) for path, table in tables.items()]
 
 
-class _Table:
-    """What values become; an empty text leaves the field, or the element, out."""
-
-    def __init__(self, table: dict[str, str]) -> None:
-        self._rest = table.get(REST)
-        self._table = {value: becomes for value, becomes in table.items() if value != REST}
-
-    def text(self, text: str) -> str:
-        return self._table.get(text.casefold(), text if self._rest is None else self._rest)
-
-    def any(self, value: object) -> object:
-        if type(value) is list:
-            return [made for element in value if (made := self._single(element)) != ""]
-        return self._single(value)
-
-    def _single(self, value: object) -> object:
-        text = text_of(value)
-        if not text:
-            return value
-        made = self.text(text)
-        return value if made == text else made
-
-
-def _map_value(path: Path, texts: dict[str, str]) -> Step:
-    table = _Table(texts)
+def _map_value(path: Path, table: dict[str, str]) -> Step:
+    rest = table.get(REST)
+    become = {value: becomes for value, becomes in table.items() if value != REST}.get
     name = path[0]
     is_inner = len(path) > 1
 
+    def single(value: object) -> object:
+        text = text_of(value)
+        return become(text.casefold(), value if rest is None else rest) if text else value
+
     def step(fields: Fields, source_object: Fields) -> None:  # noqa: ARG001
         value = find(fields, path) if is_inner else fields.get(name)
-        if value is None:
-            return
-        made = table.text(value) if value.__class__ is str and value else table.any(value)
+        if value.__class__ is list:
+            made: object = [element for element in map(single, value) if element != ""]
+        elif value.__class__ is str and value:
+            made = become(value.casefold(), value if rest is None else rest)
+        else:
+            made = single(value)
+        # An empty text leaves the field, or the element, out.
         if made == "":
             remove(fields, path)
-        elif is_inner:
+        elif is_inner and value is not None:
             put(fields, path, made)
-        else:
+        elif value is not None:
             fields[name] = made
 
     return step
@@ -212,17 +197,26 @@ def tag_steps(texts: Iterable[str]) -> list[Step]:
 
 
 def _add_tags(templates: tuple[TagTexts, ...]) -> Step:
+    # One value from one field is what nearly all of them are: 0.3 us so, 0.7 through `of`.
+    plans = tuple((template.name, template.before, template.after, template.of) for template in templates)
+
     def step(fields: Fields, source_object: Fields) -> None:
         tags = fields.get("tags")
         if tags is None:
             tags = []
-        elif type(tags) is not list:
+        elif tags.__class__ is list:
+            tags = [*tags]
+        else:
             # Not for a mapping to mend: the check names it.
             return
-        tags = [*tags]
-        for tag in chain.from_iterable(template.of(source_object) for template in templates):
-            if tag not in tags:
-                tags.append(tag)
+        for name, before, after, of in plans:
+            value = None if name is None else source_object.get(name)
+            if value.__class__ is str:
+                if value and (tag := f"{before}{value}{after}") not in tags:
+                    tags.append(tag)
+            elif name is None or value is not None:
+                known = {tag for tag in tags if tag.__class__ is str}
+                tags += [tag for tag in dict.fromkeys(of(source_object)) if tag not in known]
         if tags:
             fields["tags"] = tags
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
+from math import prod
 
 import orjson
 
@@ -26,6 +26,10 @@ def text_of(value: object) -> str | None:
     return None
 
 
+# Arrays multiply; an installation has some 60 tags.
+MOST_TAGS = 10_000
+
+
 class TagTexts:
     """What one ``--tag`` adds: the text with the values of its braces, none where one is empty, many for arrays.
 
@@ -35,27 +39,28 @@ class TagTexts:
     def __init__(self, text: str) -> None:
         self._label = f"--tag {text}"
         self._pieces = tuple(_pieces(self._label, text))
-        only = [piece for piece in self._pieces if isinstance(piece, Expression)]
-        # Most have one value in them, and that a text: no product of lists then (1.1 us against 0.3).
-        self._only = only[0].of if len(only) == 1 else None
-        before, _, after = "".join(
-            "\0" if isinstance(piece, Expression) else piece for piece in self._pieces
-        ).partition("\0")
-        self._around = _Around(before, after)
+        if not self._pieces:
+            raise InputError("--tag is empty; write a tag such as country:{country}")
+        self.name: str | None = None
+        """The field whose value is all that it takes, where that is so; `before` and `after` stand around it."""
+        self.before = self.after = ""
+        match self._pieces:
+            case (Expression(path=(name,)),):
+                self.name = name
+            case (str(before), Expression(path=(name,))):
+                self.name, self.before = name, before
+            case (Expression(path=(name,)), str(after)):
+                self.name, self.after = name, after
+            case (str(before), Expression(path=(name,)), str(after)):
+                self.name, self.before, self.after = name, before, after
 
     def of(self, source_object: Fields) -> list[str]:
         """The tags for an object; raises `Unmappable`."""
-        if self._only is not None:
-            value = self._only(source_object)
-            if value.__class__ is str:
-                before, after = self._around
-                return [f"{before}{value}{after}"] if value else []
-            if value is None:
-                return []
-            return [self._around.text(value) for value in self._texts(value)]
         choices = [
             [piece] if isinstance(piece, str) else self._texts(piece.of(source_object)) for piece in self._pieces
         ]
+        if prod(map(len, choices)) > MOST_TAGS:
+            raise Unmappable(f"{self._label}: the arrays make more than {MOST_TAGS:,} tags")
         return ["".join(choice) for choice in product(*choices)]
 
     def _texts(self, value: object) -> list[str]:
@@ -69,16 +74,6 @@ class TagTexts:
                 raise Unmappable(f"{self._label}: a tag is made of texts, this is {kind}")
             texts.append(text)
         return texts
-
-
-class _Around(NamedTuple):
-    """What stands before and after the only value of a tag."""
-
-    before: str
-    after: str
-
-    def text(self, value: str) -> str:
-        return f"{self.before}{value}{self.after}"
 
 
 def _pieces(label: str, text: str) -> Iterator[str | Expression]:
