@@ -4,8 +4,8 @@ Airship API reference, "Channel Listing" and "Channel listing object": ``{"ok": 
 …}``; a channel has channel_id (a UUID), device_type (ios, android, amazon, web; email, sms and open have an address in
 place of a push_address), push_address, opt_in, installed, named_user_id (alias before there were named users), tags,
 and tag_groups with an array of tags by group. A web channel's push_address is the browser's endpoint, and its
-``web.subscription`` holds the keys p256dh and auth. Tags of a named user are not in the listing. wns and mpns are
-device types of older projects. There is no CSV of channels with push addresses.
+``web.subscription`` holds the keys p256dh and auth. Tags of a named user are not in the listing. wns and mpns
+are taken too, though no page that was found lists them. There is no CSV of channels with push addresses.
 """
 
 from collections.abc import Iterator

@@ -5,8 +5,8 @@ OneSignal API reference, "Export CSV of Subscriptions": the columns id, identifi
 external_user_id, notification_types, web_auth and web_p256. "View players": the same names in an array ``players``.
 OneSignal SDK reference, "Player": device_type 0 iOS, 1 Android, 2 Amazon, 3 Windows Phone (MPNS), 4 Chrome apps, 5
 Chrome web push, 6 Windows (WNS), 7 Safari, 8 Firefox, 9 macOS, 10 Alexa, 11 e-mail, 13 Huawei, 14 SMS; the export's
-page adds 17, Safari's web push of today. Its notification_types is 1 where subscribed and -2 where not; iOS devices of
-old have larger ones, and what is below 1 is taken for unsubscribed.
+page adds 17, Safari's web push of today. Of notification_types, what is below 1 is taken for unsubscribed, as public
+clients take it: the pages that were found list 1 and -2 only.
 
 Safari's web push of old has a device token in place of keys, and the hub has neither that nor Huawei's service.
 """

@@ -3,8 +3,8 @@
 AWS CLI Command Reference, "list-endpoints-by-platform-application": ``{"Endpoints": [{"EndpointArn": …, "Attributes":
 {"Token": …, "Enabled": "true", "CustomUserData": …}}]}``, in pages with a NextToken. The ARN reads
 ``arn:aws:sns:REGION:ACCOUNT:endpoint/PLATFORM/APPLICATION/UUID``. SNS API reference, "CreatePlatformApplication": the
-platforms ADM, APNS, APNS_SANDBOX, BAIDU, GCM (which is Firebase Cloud Messaging), MPNS and WNS; "Mobile push TTL":
-MACOS and APNS_VOIP with their sandboxes as well. "CreatePlatformEndpoint": CustomUserData is whatever the owner wrote,
+platforms ADM, APNS, APNS_SANDBOX, BAIDU, GCM (which is Firebase Cloud Messaging), MPNS and WNS. MACOS and APNS_VOIP,
+with their sandboxes, are told by their names alone. "CreatePlatformEndpoint": CustomUserData is whatever the owner wrote,
 up to 2 KB; a Baidu endpoint has the attributes UserId and ChannelId, which make its push channel in the hub, joined by
 ``-``.
 """
