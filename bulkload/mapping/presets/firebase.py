@@ -1,9 +1,10 @@
 """Firebase: registration tokens of Cloud Messaging, as applications keep them.
 
 Firebase has no listing of tokens: "Best practices for FCM registration token management" has the application keep each
-one with a timestamp, such as ``{token, timestamp}`` in a Firestore document for each user or device. Taken are Firestore REST API reference, "documents.list": ``{"documents": [{"name": "projects/…/documents/fcmTokens/ada",
-"fields": {"token": {"stringValue": …}, …}}], "nextPageToken": …}`` with a type around each value; the same documents
-as plain rows or objects, such as a query's result; and Instance ID server reference, "Get information about app
+one with a timestamp, such as ``{token, timestamp}`` in a Firestore document for each user or device. Taken are
+Firestore REST API reference, "documents.list": ``{"documents": [{"name": "projects/…/documents/fcmTokens/ada",
+"fields": {"token": {"stringValue": …}, …}}], "nextPageToken": …}`` with a type around each value; the same documents as
+plain rows or objects, such as a query's result; and Instance ID server reference, "Get information about app
 instances": application, platform (ANDROID, IOS or CHROME) and ``rel.topics``, an answer that does not repeat the token
 it was asked for, so that it needs adding. Firestore's managed export is in a binary format.
 

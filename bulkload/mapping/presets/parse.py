@@ -5,8 +5,8 @@ Parse REST guide, "Push Notifications: Uploading Installation Data" and "Queryin
 deviceToken (Apple's or Google's), pushType (gcm for FCM), channelUris (Windows' push URIs) and channels. Parse Server
 adds osx, tvos and watchos. A user is a pointer by custom, ``{"__type": "Pointer", "className": "_User", "objectId":
 …}`` under ``user``. In MongoDB, and so in mongoexport's lines and CSV, the pointer is ``_p_user: "_User$…"``, the
-objectId is ``_id``, and an array in a CSV cell is JSON: how the server keeps them, on no page of its documentation. ppns is Parse's own network of old, whose tokens nobody else
-serves.
+objectId is ``_id``, and an array in a CSV cell is JSON: how the server keeps them, on no page of its documentation.
+ppns is Parse's own network of old, whose tokens nobody else serves.
 """
 
 from collections.abc import Iterator

@@ -4,9 +4,9 @@ AWS CLI Command Reference, "list-endpoints-by-platform-application": ``{"Endpoin
 {"Token": …, "Enabled": "true", "CustomUserData": …}}]}``, in pages with a NextToken. The ARN reads
 ``arn:aws:sns:REGION:ACCOUNT:endpoint/PLATFORM/APPLICATION/UUID``. SNS API reference, "CreatePlatformApplication": the
 platforms ADM, APNS, APNS_SANDBOX, BAIDU, GCM (which is Firebase Cloud Messaging), MPNS and WNS. MACOS and APNS_VOIP,
-with their sandboxes, are told by their names alone. "CreatePlatformEndpoint": CustomUserData is whatever the owner wrote,
-up to 2 KB; a Baidu endpoint has the attributes UserId and ChannelId, which make its push channel in the hub, joined by
-``-``.
+with their sandboxes, are told by their names alone. "CreatePlatformEndpoint": CustomUserData is whatever the owner
+wrote, up to 2 KB; a Baidu endpoint has the attributes UserId and ChannelId, which make its push channel in the hub,
+joined by ``-``.
 """
 
 import re
