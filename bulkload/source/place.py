@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from bulkload.installation import Flaw
+from bulkload.source.layout import FormName
 
 
 class Place(NamedTuple):
@@ -62,6 +63,22 @@ class Source(Protocol):
     @property
     def consumed(self) -> int:
         """Bytes read so far, on the same scale as `size`."""
+
+    @property
+    def ledger_name(self) -> str | None:
+        """The path that a ledger's name begins with: the file's, an address's last segment, or None without one."""
+
+    @property
+    def form(self) -> FormName | None:
+        """What it holds, once its fingerprint was awaited."""
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The header of a table, once its fingerprint was awaited, without what dead letters add to it."""
+
+    @property
+    def delimiter(self) -> str | None:
+        """What stands between a table's cells, once its fingerprint was awaited."""
 
     async def fingerprint(self) -> str:
         """A text that is the same for the same content and tells another version apart."""
