@@ -75,7 +75,7 @@ class Loader:
     ) -> None:
         self._hub = hub
         self._settings = settings or Settings()
-        self._sources = list(_opened(sources))
+        self._sources = list(opened(sources))
         self._path = Path(ledger) if ledger is not None else _default_ledger(self._sources, suffix)
         if any(isinstance(source, FileSource) and _is_same(source.path, self._path) for source in self._sources):
             raise InputError(f"ledger {self._ledger_name} is the source itself; name another with --ledger")
@@ -310,7 +310,8 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _opened(sources: Iterable[Sources]) -> Iterator[Source]:
+def opened(sources: Iterable[Sources]) -> Iterator[Source]:
+    """What the caller named or gave, as sources in order."""
     names: list[str] = []
     for source in sources:
         if isinstance(source, str | os.PathLike):
