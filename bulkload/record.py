@@ -3,6 +3,8 @@
 from enum import IntEnum
 from typing import NamedTuple
 
+from bulkload.source import Broken, Datum, Place
+
 
 class Outcome(IntEnum):
     """How a record ended. The numbers stand in ledgers and never change."""
@@ -23,21 +25,48 @@ class Outcome(IntEnum):
         return self in (Outcome.ACCEPTED, Outcome.SUPERSEDED)
 
 
+class Origin:
+    """The source object that records came from: the source's number in the run, what it is, and where it begins.
+
+    `is_buried` says that it is among the dead letters.
+    """
+
+    __slots__ = ("datum", "is_buried", "place", "source")
+
+    def __init__(self, source: int, datum: Datum, place: Place) -> None:
+        self.source = source
+        self.datum = datum
+        self.place = place
+        self.is_buried = False
+
+    def __repr__(self) -> str:
+        return f"<Origin {self.source}:{self.place.offset}>"
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds, roughly."""
+        datum = self.datum
+        if isinstance(datum, Broken):
+            return len(datum.text)
+        return sum(map(len, datum.values())) if isinstance(datum, dict) else len(datum)
+
+
 class Record:
     """An installation between its source and its settlement.
 
-    `source` is the source's number in the run, `position` its ordinal among that source's records. `attempts` counts
-    those that used one up. `began` is when its first request left by the loop's clock, moved on by the time in which
-    it waited for the hub and not for its own sake.
+    `origin` is the source object it came from, `position` its ordinal among the records of that source, `size` the
+    bytes that it holds in memory. `attempts` counts those that used one up. `began` is when its first request left by
+    the loop's clock, moved on by the time in which it waited for the hub and not for its own sake.
     """
 
-    __slots__ = ("_paused_at", "attempts", "began", "body", "id", "position", "source")
+    __slots__ = ("_paused_at", "attempts", "began", "body", "id", "origin", "position", "size")
 
-    def __init__(self, source: int, position: int, id: str, body: bytes) -> None:  # noqa: A002
-        self.source = source
+    def __init__(self, origin: Origin, position: int, id: str, body: bytes) -> None:  # noqa: A002
+        self.origin = origin
         self.position = position
         self.id = id
         self.body = body
+        self.size = len(body) if body is origin.datum else len(body) + origin.size
         self.attempts = 0
         self.began: float | None = None
         self._paused_at: float | None = None
@@ -55,11 +84,14 @@ class Record:
         self._paused_at = now
 
     def __repr__(self) -> str:
-        return f"<Record {self.source}:{self.position} {self.id}>"
+        return f"<Record {self.origin.source}:{self.position} {self.id}>"
 
 
 class Settlement(NamedTuple):
-    """A record's end. `latency` is the last request's, `settled_at` is Unix time; both in seconds."""
+    """A record's end. `latency` is the last request's, `settled_at` is Unix time; both in seconds.
+
+    `place`, where its source object begins, is kept for what settled badly.
+    """
 
     source: int
     position: int
@@ -71,3 +103,4 @@ class Settlement(NamedTuple):
     settled_at: float
     detail: str | None = None
     tracking_id: str | None = None
+    place: Place | None = None

@@ -129,7 +129,7 @@ class Upload:
         if self._is_stopping:
             return False
         self._count += 1
-        self._bytes += len(record.body)
+        self._bytes += record.size
         earlier = self._waiting.get(record.id)
         self._waiting[record.id] = record
         if earlier is not None:
@@ -166,7 +166,7 @@ class Upload:
         self._changed.set()
 
     def _is_full(self, record: Record) -> bool:
-        return self._count >= self._most or self._bytes + len(record.body) > IN_HAND_BYTES
+        return self._count >= self._most or self._bytes + record.size > IN_HAND_BYTES
 
     async def _change(self) -> None:
         self._changed.clear()
@@ -325,7 +325,7 @@ class Upload:
 
     def _end(self, record: Record, ending: Ending) -> None:
         self._count -= 1
-        self._bytes -= len(record.body)
+        self._bytes -= record.size
         self._settle(record, ending)
         self._changed.set()
 

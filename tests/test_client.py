@@ -18,15 +18,17 @@ from bulkload.client import ANSWER_TIMEOUT, CONNECT_TIMEOUT, KEPT_OF_BODY, Aioht
 from bulkload.emulator import Emulator
 from bulkload.errors import InputError
 from bulkload.hub import Hub
-from bulkload.record import Record
+from bulkload.record import Origin, Record
 from bulkload.sas import Signer
+from bulkload.source import START
 from bulkload.source.lines import MAX_LINE
 from bulkload.wire import OK, Answer, Fault
 
 HUB = Hub("h.example", "devices", "policy", "a key")
 ADDRESS = "https://h.example/devices/installations/a-1._B?api-version=2015-01"
 BODY = b'{ "installationId":"a-1._B", "own": "\xc3\xa9" }'
-RECORD = Record(0, 0, "a-1._B", BODY)
+ORIGIN = Origin(0, BODY, START)
+RECORD = Record(ORIGIN, 0, "a-1._B", BODY)
 TOKEN = "SharedAccessSignature sr=x&sig=y&se=1&skn=z"
 
 # Long enough for a loopback, short enough for a test that wants it to pass.
@@ -137,7 +139,7 @@ async def test_another_api_version_is_sent_in_both_places() -> None:
 
 @pytest.mark.parametrize("id_", ["a", "...", "-", "_", "a.b-c_D9", "x" * 1000])
 async def test_an_id_is_sent_as_it_is(id_: str) -> None:
-    line, _, _ = await sent(Record(0, 0, id_, b"{}"))
+    line, _, _ = await sent(Record(ORIGIN, 0, id_, b"{}"))
     assert line == f"PUT /devices/installations/{id_}?api-version=2015-01 HTTP/1.1"
 
 
@@ -429,7 +431,7 @@ async def test_tls_needs_an_authority_that_is_trusted() -> None:
         token = Signer(hub.url, hub.key_name, hub.key).token
         body = b'{"installationId":"a-1._B","platform":"apns","pushChannel":"00"}'
         async with transport(hub, ca_file=emulator.ca_file) as made:
-            assert await made.put(Record(0, 0, "a-1._B", body), token) is OK
+            assert await made.put(Record(ORIGIN, 0, "a-1._B", body), token) is OK
     assert emulator.installations == {"a-1._B": body}
 
 
@@ -530,5 +532,5 @@ async def test_a_body_of_the_largest_size_is_sent_without_a_warning() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     async with served(handle) as hub, transport(hub) as made, asyncio.timeout(5):
-        assert await made.put(Record(0, 0, "a", bytes(MAX_LINE)), TOKEN) is OK
+        assert await made.put(Record(ORIGIN, 0, "a", bytes(MAX_LINE)), TOKEN) is OK
     assert lengths == [0]

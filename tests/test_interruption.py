@@ -1,5 +1,6 @@
 """Whatever ends a run early, the next one continues it, and they end as one uninterrupted run would have."""
 
+import json
 import os
 import random
 import re
@@ -249,6 +250,10 @@ class TestAKill:
             assert ended.code == 1, f"seed {seed}: {ended.err}"
             assert folded(ledger) == folded(tmp_path / "whole.ledger"), f"seed {seed}"
             assert hub.installations == expected, f"seed {seed}"
+        bad = {row.position: row.outcome for row in rows(ledger) if row.outcome not in ("accepted", "superseded")}
+        letters = [json.loads(line)["_bulkload"] for line in Path(f"{ledger}.dead.ndjson").read_bytes().splitlines()]
+        assert len(letters) == len(bad) > 0, f"seed {seed}"
+        assert {letter["position"]: letter["outcome"] for letter in letters} == bad, f"seed {seed}"
 
     def test_costs_about_a_second_of_work(self, tmp_path: Path, commands: Forks) -> None:
         rate, workers = 400, 64

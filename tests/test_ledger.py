@@ -64,6 +64,10 @@ async def kept(path: Path, run: Run = RUN, *, number: int = 1) -> None:
         assert await write(ledger, settled(*range(number))) == []
 
 
+def positions_of(ledger: Ledger, source: int, mark: Mark) -> list[int]:
+    return [each.position for each in ledger.settled(source, mark)]
+
+
 def begun(ledger: Ledger) -> int:
     return ledger.begin_session(version="1", transport="wire", resume="bulkload load x").number
 
@@ -266,7 +270,7 @@ async def test_the_view_s_columns_are_those_of_the_contract(ledger: Ledger, path
 
 
 def test_the_schema_has_a_number_and_the_tables_of_the_contract(ledger: Ledger, path: Path) -> None:
-    assert rows(path, "PRAGMA user_version") == [(1,)]
+    assert rows(path, "PRAGMA user_version") == [(2,)]
     tables = {name for (name,) in rows(path, "SELECT name FROM sqlite_master")}
     assert {"outcomes", "runs", "sessions", "sources", "samples"} <= tables
     assert ledger.state.run == RUN
@@ -283,7 +287,7 @@ async def test_many_sources_and_high_positions_do_not_meet(path: Path) -> None:
                 marks={number: Mark(START, 0, 0, 2**40) for number in (0, 2)},
             ),
         )
-        assert [list(ledger.settled(number, mark)) for number, mark in enumerate(ledger.state.marks)] == [
+        assert [positions_of(ledger, number, mark) for number, mark in enumerate(ledger.state.marks)] == [
             [0, 2**33, far],
             [],
             [0, 2**33, far],
@@ -409,19 +413,19 @@ async def test_settled_gives_what_lies_beyond_the_mark(
     monkeypatch.setattr("bulkload.ledger.ledger.FETCHED_TOGETHER", fetched_together)
     positions = [0, 1, 2, 5, 7, 8, 9, 15]
     await write(ledger, NOTHING._replace(settlements=[settlement(position) for position in positions]))
-    assert list(ledger.settled(0, Mark(START, 0, 0, 16))) == positions
-    assert list(ledger.settled(0, Mark(START, 3, 0, 9))) == [5, 7, 8]
-    assert list(ledger.settled(0, Mark(START, 9, 0, 9))) == []
-    assert list(ledger.settled(1, Mark(START, 0, 0, 16))) == []
+    assert positions_of(ledger, 0, Mark(START, 0, 0, 16)) == positions
+    assert positions_of(ledger, 0, Mark(START, 3, 0, 9)) == [5, 7, 8]
+    assert positions_of(ledger, 0, Mark(START, 9, 0, 9)) == []
+    assert positions_of(ledger, 1, Mark(START, 0, 0, 16)) == []
 
 
 async def test_settled_is_read_as_it_is_asked_for(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bulkload.ledger.ledger.FETCHED_TOGETHER", 10)
     await write(ledger, settled(*range(100)))
     with closing(ledger.settled(0, Mark(START, 0, 0, 100))) as found:
-        assert next(found) == 0
+        assert next(found).position == 0
         ledger.connection.execute("DELETE FROM settlements WHERE key >= 50")
-        assert list(found) == list(range(1, 50))
+        assert [each.position for each in found] == list(range(1, 50))
 
 
 async def test_a_session_is_kept_with_its_end(ledger: Ledger, path: Path) -> None:
@@ -612,7 +616,7 @@ def test_a_newer_ledger_is_refused(path: Path) -> None:
         with pytest.raises(InputError) as refusal:
             use()
         assert str(refusal.value) == (
-            f"ledger {path} is of a newer bulkload (schema 99, this one knows 1); update bulkload"
+            f"ledger {path} is of a newer bulkload (schema 99, this one knows 2); update bulkload"
         )
 
 

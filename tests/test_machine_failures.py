@@ -343,7 +343,11 @@ class TestAClosedLedger:
     def test_is_one_file_that_anybody_with_sqlite_can_read(self, tmp_path: Path, recording: RecordingHub) -> None:
         (tmp_path / "d.ndjson").write_bytes(b"\n".join([installation("a"), b"{", installation("b")]))
         assert run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
-        assert {path.name for path in tmp_path.iterdir()} == {"d.ndjson", "d.ndjson.ledger"}
+        assert {path.name for path in tmp_path.iterdir()} == {
+            "d.ndjson",
+            "d.ndjson.ledger",
+            "d.ndjson.ledger.dead.ndjson",
+        }
         ledger = tmp_path / "d.ndjson.ledger"
         assert stat.S_IMODE(ledger.stat().st_mode) == 0o600
         with closing(sqlite3.connect(f"{ledger.as_uri()}?immutable=1", uri=True)) as connection:

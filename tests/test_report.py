@@ -217,7 +217,7 @@ def state(totals: dict[Outcome, int], **fields: Any) -> State:
 def test_a_ledger_alone_tells_the_records() -> None:
     marks = (Mark(START, 3, 4, 20), Mark(START, 0, 1, 7))
     totals = {outcome: number for number, outcome in enumerate(Outcome, start=1)}
-    summary = summarize(state(totals, marks=marks), ledger="x.ledger")
+    summary = summarize(state(totals, marks=marks), ledger=Path("x.ledger"))
     assert summary.records == Records(
         read=27, accepted=1, invalid=2, rejected=3, exhausted=4, superseded=5, filtered=5, pending=12, skipped=None
     )
@@ -225,14 +225,14 @@ def test_a_ledger_alone_tells_the_records() -> None:
 
 
 def test_a_run_without_an_end_is_stopped_and_can_be_continued() -> None:
-    summary = summarize(state({}, session=session()), ledger="x.ledger")
+    summary = summarize(state({}, session=session()), ledger=Path("x.ledger"))
     assert (summary.outcome, summary.exit_code, summary.resume) == ("stopped", 5, "bulkload load x")
     assert summary.reason == "a session is running, or was killed"
 
 
 def test_a_stopped_run_tells_why() -> None:
     ended = session(ended_at="2026-01-02T03:05:05.000Z", outcome="stopped", exit_code=4, reason="the hub refuses")
-    summary = summarize(state({}, session=ended), ledger="x.ledger")
+    summary = summarize(state({}, session=ended), ledger=Path("x.ledger"))
     assert (summary.outcome, summary.exit_code, summary.reason) == ("stopped", 4, "the hub refuses")
     assert summary.resume == "bulkload load x"
 
@@ -251,7 +251,7 @@ def test_a_finished_run_has_the_exit_code_that_its_counts_deserve(
     totals: dict[Outcome, int], outcome: str, exit_code: int
 ) -> None:
     done = state(totals, finished_at="2026-01-02T03:04:05.000Z", session=session())
-    summary = summarize(done, ledger="x.ledger")
+    summary = summarize(done, ledger=Path("x.ledger"))
     assert (summary.outcome, summary.exit_code, summary.reason, summary.resume) == (outcome, exit_code, None, None)
     assert summary == finished(summary, is_clean=exit_code == 0)
 

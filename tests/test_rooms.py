@@ -26,10 +26,12 @@ ROOMS = """
     retry
     client
     wire
+    dead_letters
+    record reading
     source
     mapping
     emulator
-    registration installation record
+    registration installation
     hub sas errors
 """
 FLOORS = {room: floor for floor, rooms in enumerate(ROOMS.split("\n")) for room in rooms.split()}

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from bulkload.errors import Halt
 from bulkload.pace import Pacer
-from bulkload.record import Outcome, Record
+from bulkload.record import Origin, Outcome, Record
 from bulkload.retry import Backoff
 from bulkload.sas import Signer
+from bulkload.source import START
 from bulkload.upload import IN_HAND, IN_HAND_BYTES, Ending, Upload
 from bulkload.wire import OK, Answer, Fault
 from tests.virtual_time import run_virtually
@@ -129,7 +130,7 @@ def always(answer: Answer) -> Script:
 
 
 def record(position: int, id: str | None = None, *, body: bytes = b"{}") -> Record:  # noqa: A002
-    return Record(0, position, id or f"id-{position}", body)
+    return Record(Origin(0, body, START), position, id or f"id-{position}", body)
 
 
 def records(number: int) -> list[Record]:

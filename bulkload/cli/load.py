@@ -17,6 +17,7 @@ from rich.console import Console
 
 from bulkload.cli.loop import new_event_loop
 from bulkload.cli.options import CONNECTION_STRING, Duration, config_flag, flag, hub_name, of_config, real_hub
+from bulkload.cli.reading import reading_flags, take_reading
 from bulkload.client import API_VERSION
 from bulkload.emulator import EmbeddedHub
 from bulkload.errors import Halt
@@ -38,7 +39,7 @@ EMULATED_HUB = "devices"
 @flag("--connection-string-file", type=click.Path(path_type=Path), help="A file that holds the connection string.")
 @click.option("--emulator", is_flag=True, help="Load into an empty emulated hub that lives for this run only.")
 @flag("--ledger", type=click.Path(path_type=Path), help="Where settlements are kept.  [default: SOURCE.ledger]")
-@flag("--format", type=click.Choice(["auto", "ndjson"]), default="auto", help="What the sources hold.")
+@reading_flags
 @flag("--workers", type=int, default=WORKERS, help="Requests in flight at the most.")
 @flag("--rate", type=float, help="Requests per second at the most, retries counted.  [default: no cap]")
 @flag("--max-attempts", type=int, default=MAX_ATTEMPTS, help="Attempts for a record, throttled ones not counted.")
@@ -113,7 +114,7 @@ class _Command:
         self._connection_string_file: Path | None = flags.pop("connection_string_file")
         if of_config("connection_string_file") and os.environ.get(CONNECTION_STRING):
             self._connection_string_file = None
-        flags.pop("format")
+        self._reading = take_reading(flags)
         self._settings = Settings(**flags)
         self._log = _log_to(console, is_quiet=self._is_quiet)
 
@@ -125,6 +126,7 @@ class _Command:
                     hub=real_hub(self._hub, self._connection_string_file),
                     ledger=self._ledger,
                     settings=self._settings,
+                    reading=self._reading,
                     resume=_command_line(),
                 )
             )
@@ -135,6 +137,7 @@ class _Command:
                     hub=embedded.hub,
                     ledger=self._ledger,
                     settings=self._settings,
+                    reading=self._reading,
                     suffix=".emulator.ledger",
                     anew=True,
                     resume=_command_line(),

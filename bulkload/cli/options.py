@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,17 +65,53 @@ def _configure(context: click.Context, _parameter: click.Parameter, path: Path |
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise InputError(f"config file {path} cannot be read: {exc}") from exc
-    known = {option.name: option for option in context.command.params if isinstance(option, click.Option)}
-    flags: dict[str, str | bool] = {}
+    mapping = settings.pop("map", {})
+    if not isinstance(mapping, dict):
+        raise InputError(f"config file {path}: map is a table of the mapping flags, [map]")
+    context.default_map = dict(_flags(path, context.command, settings | mapping, _of_others(context)))
+
+
+def _of_others(context: click.Context) -> set[str]:
+    """The names of the flags that other commands have: one file serves them all."""
+    group = context.parent.command if context.parent is not None else None
+    commands = group.commands.values() if isinstance(group, click.Group) else ()
+    return {name for command in commands for name in _options(command)}
+
+
+def _options(command: click.Command) -> dict[str, click.Option]:
+    """A command's options by the names that they have without their dashes."""
+    return {option.opts[0].lstrip("-"): option for option in command.params if isinstance(option, click.Option)}
+
+
+def _flags(path: Path, command: click.Command, settings: dict[str, Any], others: set[str]) -> Iterator[tuple[str, Any]]:
+    """What a config file says of a command's flags, as the command line would say it."""
+    known = _options(command)
     for key, value in settings.items():
-        option = known.get(key.replace("-", "_"))
-        if option is None or option.name in ("config", "emulator"):
+        name = key.replace("_", "-")
+        option = known.get(name)
+        if option is None and name in others:
+            continue
+        if option is None or name in ("config", "emulator"):
             raise InputError(f"config file {path} has the unknown key {key}; keys are the names of the flags")
+        if option.multiple:
+            texts = list(_pairs(value)) if isinstance(value, dict) else value
+            if not isinstance(texts, list) or not all(isinstance(text, str | tuple) for text in texts):
+                raise InputError(f"config file {path}: {option.opts[0]} is a list of texts or a table, not {value!r}")
+            yield str(option.name), texts
+            continue
         wanted, words = _wanted(option)
         if type(value) not in wanted:
             raise InputError(f"config file {path}: {option.opts[0]} is {words}, not {value!r}")
-        flags[str(option.name)] = value if option.is_flag else str(value)
-    context.default_map = flags
+        yield str(option.name), value if option.is_flag or isinstance(value, list) else str(value)
+
+
+def _pairs(table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The pairs or triples of a table: ``{installationId = "id"}``, ``{platform = {android = "fcmv1"}}``."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from ((key, *rest) for rest in _pairs(value))
+        else:
+            yield key, str(value)
 
 
 def _wanted(option: click.Option) -> tuple[tuple[type, ...], str]:
@@ -84,6 +120,8 @@ def _wanted(option: click.Option) -> tuple[tuple[type, ...], str]:
         return (bool,), "true or false"
     if isinstance(option.type, click.Path):
         return (str,), "a path"
+    if option.type.name == "words":
+        return (str, list), "a list of words"
     return (str, int, float), "a text or a number"
 
 

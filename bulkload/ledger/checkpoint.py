@@ -8,7 +8,7 @@ from bulkload.source import START, Place
 class Mark(NamedTuple):
     """A point in a source: everything before it is settled or filtered.
 
-    `position` is that of the first record at or after it, `filtered` the number of source objects filtered before it,
+    `position` is that of the first record at or after it, `filtered` the number filtered before it,
     `read` the number of positions that were read in all, `is_finished` whether the source was read to its end and
     nothing of it is unsettled.
     """
@@ -44,6 +44,10 @@ class Checkpoint:
         position = self.position
         self.position += 1
         return position
+
+    def filter(self) -> None:
+        """The mapping leaves something out, which therefore has no position."""
+        self.filtered += 1
 
     def hold(self, position: int) -> None:
         """A record of the source object reached last is in hand, unsettled."""

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from bulkload.errors import Halt, InputError
 from bulkload.ledger.checkpoint import Mark
@@ -20,6 +21,7 @@ from bulkload.ledger.schema import (
     broken,
     connect,
     is_unmade,
+    migrate,
     require_sqlite,
     unusable,
     verify,
@@ -101,6 +103,23 @@ class State:
         return all(outcome.is_good or not count for outcome, count in self.totals.items())
 
 
+class Settled(NamedTuple):
+    """One settled record; `detail` only where it was not accepted."""
+
+    position: int
+    outcome: Outcome
+    detail: str | None
+
+
+class Dead(NamedTuple):
+    """One record that settled badly, and where its source object begins."""
+
+    position: int
+    place: Place
+    outcome: Outcome
+    detail: str | None
+
+
 class Ledger:
     """A ledger held by this process for one run.
 
@@ -149,14 +168,15 @@ class Ledger:
             else:
                 _refuse_foreign(self.path, found.run, run, restart=restart)
                 if found.run.fingerprints != run.fingerprints:
-                    self.put_aside = aside = _aside(self.path)
-                    self._begin_anew(lambda: self.path.rename(aside))
+                    self.put_aside = kept_as = aside(self.path)
+                    self._begin_anew(lambda: self.path.rename(kept_as))
         if self.is_new:
             self._lock.make_private()
             write_ahead(self.connection, self.path)
             self._create(run)
         elif not is_finished:
             write_ahead(self.connection, self.path)
+            migrate(self.connection)
 
     def _begin_anew(self, clear: Callable[[], object]) -> None:
         """Leave the old ledger whole, get it out of the way, and hold a new one before the old one is let go."""
@@ -188,25 +208,35 @@ class Ledger:
         except sqlite3.Error as exc:
             raise unusable(self.path, exc) from exc
 
-    def settled(self, source: int, start: Mark) -> Generator[int, None, None]:
-        """Positions of a source that were settled beyond its mark, in order."""
-        key = (source << POSITION_BITS) + start.position
-        end = (source << POSITION_BITS) + start.read
-        if key >= end:
-            return
-        with closing(connect(self.path, is_read_only=True)) as connection:
-            while keys := self._keys(connection, key, end):
-                for settled in keys:
-                    yield settled - (source << POSITION_BITS)
-                key = keys[-1] + 1
+    def settled(self, source: int, start: Mark) -> Generator[Settled, None, None]:
+        """What of a source was settled beyond its mark, in the order of positions."""
+        query = "SELECT key, outcome, detail FROM settlements WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
+        for key, outcome, detail in self._rows(query, source, start.position, start.read):
+            yield Settled(key, Outcome(outcome), detail)
 
-    def _keys(self, connection: sqlite3.Connection, start: int, end: int) -> list[int]:
+    def dead(self, source: int, end: int) -> Generator[Dead, None, None]:
+        """What of a source settled badly before position `end`, in the order of positions."""
+        query = (
+            "SELECT key, byte_offset, line, outcome, detail FROM dead_letters JOIN settlements USING (key) "
+            "WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
+        )
+        for key, offset, line, outcome, detail in self._rows(query, source, 0, end):
+            yield Dead(key, Place(offset, line), Outcome(outcome), detail)
+
+    def _rows(self, query: str, source: int, start: int, end: int) -> Generator[list[Any], None, None]:
+        """Rows of a source's positions from `start` to `end`, a number at a time; each begins with its position."""
+        if start >= end:
+            return
+        base = source << POSITION_BITS
+        with closing(connect(self.path, is_read_only=True)) as connection:
+            while rows := self._fetched(connection, query, base + start, base + end):
+                for key, *columns in rows:
+                    yield [key - base, *columns]
+                start = rows[-1][0] - base + 1
+
+    def _fetched(self, connection: sqlite3.Connection, query: str, start: int, end: int) -> list[Any]:
         try:
-            rows = connection.execute(
-                "SELECT key FROM settlements WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
-                (start, end, FETCHED_TOGETHER),
-            )
-            return [key for (key,) in rows]
+            return connection.execute(query, (start, end, FETCHED_TOGETHER)).fetchall()
         except sqlite3.Error as exc:
             raise unusable(self.path, exc) from exc
 
@@ -332,11 +362,12 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _aside(path: Path) -> Path:
+def aside(path: Path) -> Path:
+    """A free name for what has to make room at `path`: its own, and the time in UTC."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    aside = path.with_name(f"{path.name}.{stamp}")
+    free = path.with_name(f"{path.name}.{stamp}")
     number = 1
-    while aside.exists():
-        aside = path.with_name(f"{path.name}.{stamp}-{number}")
+    while free.exists():
+        free = path.with_name(f"{path.name}.{stamp}-{number}")
         number += 1
-    return aside
+    return free

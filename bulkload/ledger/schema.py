@@ -14,12 +14,20 @@ PAGE = 512
 
 # "blkl": tells a ledger from another program's SQLite file.
 APPLICATION_ID = 0x626C6B6C
-VERSION = 1
+VERSION = 2
 
 # A settlement's key holds its source above and its position below, so that one integer index serves both.
 POSITION_BITS = 40
 
 _WORDS = " ".join(f"WHEN {outcome.value} THEN '{outcome.word}'" for outcome in Outcome)
+
+# Where the source objects of what settled badly begin, so that dead letters are found without reading all before them.
+_DEAD_LETTERS = """
+CREATE TABLE dead_letters (key INTEGER PRIMARY KEY, byte_offset INTEGER NOT NULL, line INTEGER NOT NULL);
+"""
+
+# What turns a ledger of a version into one of the next. What settled badly before version 2 has no dead letters.
+_MIGRATIONS = {1: _DEAD_LETTERS}
 
 # Numbers instead of words and times in whole microseconds and milliseconds keep a row of an accepted record small.
 TABLES = f"""
@@ -84,6 +92,7 @@ CREATE TABLE settlements (
     detail TEXT,
     tracking_id TEXT
 );
+{_DEAD_LETTERS}
 CREATE VIEW outcomes AS
 SELECT
     sources.name AS source,
@@ -136,6 +145,14 @@ def verify(connection: sqlite3.Connection, path: Path) -> None:
         raise InputError(
             f"ledger {path} is of a newer bulkload (schema {version}, this one knows {VERSION}); update bulkload"
         )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a ledger of an older bulkload to this one's schema; nothing of it is lost."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version < VERSION:
+        steps = "".join(_MIGRATIONS[number] for number in range(version, VERSION))
+        connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT")
 
 
 def write_ahead(connection: sqlite3.Connection, path: Path) -> None:

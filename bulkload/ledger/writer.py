@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from bulkload.dead_letters import DeadLetters, Letter
 from bulkload.ledger.checkpoint import Mark
 from bulkload.ledger.ledger import Sample
 from bulkload.ledger.schema import POSITION_BITS, broken
@@ -25,14 +26,22 @@ ROWS_TOGETHER = (500, 25, 1)
 # With a commit that has waited so long, in seconds, nothing further is read.
 BEHIND = 0.5
 
-_COLUMNS = 10
-_ROW = f"({','.join('?' * _COLUMNS)})"
-_INSERT = {size: f"INSERT INTO settlements VALUES {','.join([_ROW] * size)}" for size in ROWS_TOGETHER}
+
+def _inserts(table: str, columns: int) -> dict[int, str]:
+    row = f"({','.join('?' * columns)})"
+    return {size: f"INSERT INTO {table} VALUES {','.join([row] * size)}" for size in ROWS_TOGETHER}
+
+
+_SETTLEMENTS = _inserts("settlements", 10)
+_DEAD_LETTERS = _inserts("dead_letters", 3)
 _UPDATE_TOTALS = f"UPDATE runs SET {', '.join(f'{outcome.word} = {outcome.word} + ?' for outcome in Outcome)}"
 
 
 class Commit(NamedTuple):
-    """What goes to the disk together: settlements, and the marks, samples and counts that are true with them."""
+    """What goes to the disk together: settlements, and the marks, samples and counts that are true with them.
+
+    `letters` are the dead letters that belong to the settlements; they are written before these count.
+    """
 
     session: int
     settlements: Sequence[Settlement]
@@ -42,6 +51,7 @@ class Commit(NamedTuple):
     throttled: int
     retried: int
     failed: int
+    letters: Sequence[Letter] = ()
 
 
 class Writer:
@@ -51,9 +61,16 @@ class Writer:
     is called on the loop then, with the `Halt` that says why.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, on_failure: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        on_failure: Callable[[Exception], None],
+        dead_letters: DeadLetters | None = None,
+    ) -> None:
         self._connection = connection
         self._path = path
+        self._dead_letters = dead_letters
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._commits: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
@@ -136,14 +153,17 @@ class Writer:
         self._loop.call_soon_threadsafe(self._on_failure, failure)
 
     def _write(self, commit: Commit) -> None:
+        if commit.letters:
+            assert self._dead_letters is not None
+            self._dead_letters.write(commit.letters)
         execute = self._connection.execute
-        rows = [_row(settlement) for settlement in commit.settlements]
+        settlements = commit.settlements
         execute("BEGIN IMMEDIATE")
-        start = 0
-        for size in ROWS_TOGETHER:
-            while len(rows) - start >= size:
-                execute(_INSERT[size], list(chain.from_iterable(rows[start : start + size])))
-                start += size
+        self._insert(_SETTLEMENTS, [_row(settlement) for settlement in settlements])
+        self._insert(
+            _DEAD_LETTERS,
+            [(_key(settlement), *settlement.place) for settlement in settlements if settlement.place is not None],
+        )
         totals = Counter(settlement.outcome for settlement in commit.settlements)
         execute(_UPDATE_TOTALS, [totals[outcome] for outcome in Outcome])
         for number, mark in commit.marks.items():
@@ -172,6 +192,13 @@ class Writer:
         )
         execute("COMMIT")
 
+    def _insert(self, statements: dict[int, str], rows: Sequence[tuple[int | str | None, ...]]) -> None:
+        start = 0
+        for size, statement in statements.items():
+            while len(rows) - start >= size:
+                self._connection.execute(statement, list(chain.from_iterable(rows[start : start + size])))
+                start += size
+
 
 def _together(one: Commit, other: Commit) -> Commit:
     """Two commits as one; of marks and counts the later ones are true."""
@@ -179,13 +206,14 @@ def _together(one: Commit, other: Commit) -> Commit:
         settlements=[*one.settlements, *other.settlements],
         marks=one.marks | other.marks,
         samples=[*one.samples, *other.samples],
+        letters=[*one.letters, *other.letters],
     )
 
 
 def _row(settlement: Settlement) -> tuple[int | str | None, ...]:
     latency = settlement.latency
     return (
-        (settlement.source << POSITION_BITS) | settlement.position,
+        _key(settlement),
         0,
         settlement.installation_id,
         settlement.outcome.value,
@@ -196,3 +224,7 @@ def _row(settlement: Settlement) -> tuple[int | str | None, ...]:
         settlement.detail,
         settlement.tracking_id,
     )
+
+
+def _key(settlement: Settlement) -> int:
+    return (settlement.source << POSITION_BITS) | settlement.position

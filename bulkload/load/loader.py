@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from bulkload.client import AiohttpTransport
+from bulkload.dead_letters import DeadLetters, put_aside, stem_of
 from bulkload.errors import BUG, BulkloadError, InputError, LedgerLocked
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Run, Session, State, read_state
+from bulkload.ledger.ledger import aside
 from bulkload.load.session import LiveSession, Stop
 from bulkload.load.settings import Flags, Settings
+from bulkload.reading import Reading
 from bulkload.report import Latency, Meter, Progress, Rate, Records, Requests, Summary, summarize
 from bulkload.report.summary import finished
 from bulkload.report.text import count
@@ -23,6 +26,7 @@ from bulkload.sas import Signer
 from bulkload.source import FileSource, IterableSource, Source, find_sources
 from bulkload.source.files import printable
 from bulkload.source.iterables import Element
+from bulkload.source.layout import Layout
 
 T = TypeVar("T")
 
@@ -52,7 +56,9 @@ async def load(
     where this machine fails before the session begins, and what an iterable raises, once all that it gave before is
     settled. When the calling task is cancelled, what was settled is kept.
     """
-    return await Loader(sources, hub=hub, ledger=ledger, settings=Settings(**flags)).run()
+    given = dict(flags)
+    settings = Settings(**{name: given.pop(name) for name in Settings.__slots__ if name in given})  # type: ignore[arg-type]
+    return await Loader(sources, hub=hub, ledger=ledger, settings=settings, reading=Reading.of(given)).run()
 
 
 class Loader:
@@ -69,13 +75,16 @@ class Loader:
         hub: Hub,
         ledger: str | os.PathLike[str] | None = None,
         settings: Settings | None = None,
+        reading: Reading | None = None,
         suffix: str = ".ledger",
         anew: bool = False,
         resume: str | None = None,
     ) -> None:
         self._hub = hub
         self._settings = settings or Settings()
-        self._sources = list(opened(sources))
+        self._reading = reading or Reading()
+        self._intake = self._reading.intake(api_version=self._settings.api_version)
+        self._sources = list(opened(sources, self._reading.layout))
         self._path = Path(ledger) if ledger is not None else _default_ledger(self._sources, suffix)
         if any(isinstance(source, FileSource) and _is_same(source.path, self._path) for source in self._sources):
             raise InputError(f"ledger {self._ledger_name} is the source itself; name another with --ledger")
@@ -139,10 +148,13 @@ class Loader:
         try:
             if ledger.put_aside:
                 log.warning("the source has changed: its earlier ledger is kept as %s", ledger.put_aside)
+            if ledger.is_new:
+                # Dead letters of another ledger may be what somebody is mending.
+                put_aside(stem_of(self._path), stem_of(ledger.put_aside or aside(self._path)), is_kept=not self._anew)
             state = ledger.state
             if state.is_finished:
                 log.info("%s: nothing to do, %s settled", self._named(), count(state.settled, "record"))
-                return _nothing_done(summarize(state, ledger=self._ledger_name))
+                return _nothing_done(summarize(state, ledger=self._path))
             log.info("%s: %s", self._named(), _begins(state))
             return await self._carry_out(ledger, state)
         finally:
@@ -166,7 +178,7 @@ class Loader:
         assert self._stop is not None
         known = self._known()
         if known is not None:
-            summary = summarize(known, ledger=self._ledger_name)
+            summary = summarize(known, ledger=self._path)
         else:
             names = tuple(source.name for source in self._sources)
             summary = Summary(records=Records(), sources=names, ledger=self._ledger_name)
@@ -175,7 +187,8 @@ class Loader:
     async def _prepare(self) -> Ledger:
         """Everything before the session begins: the sources' identity, their length, the ledger."""
         fingerprints = [await source.fingerprint() for source in self._sources]
-        run = Run(self._hub.identity, tuple(source.name for source in self._sources), tuple(fingerprints))
+        names = tuple(source.name for source in self._sources)
+        run = Run(self._hub.identity, names, tuple(fingerprints), self._reading.fingerprint)
         known = self._known()
         if known is None or known.run != run or not known.is_finished:
             await self._require_records()
@@ -235,6 +248,10 @@ class Loader:
                     signer=Signer(self._hub.url, self._hub.key_name, self._hub.key),
                     meter=self._meter,
                     tasks=tasks,
+                    intake=self._intake,
+                    dead_letters=DeadLetters(
+                        stem_of(self._path), self._sources, encoding=self._reading.layout.encoding
+                    ),
                 )
                 if self._stop is not None:
                     self._live.stop(*self._stop)
@@ -266,7 +283,7 @@ class Loader:
         return self._measured(summary)
 
     def _summed_up(self, state: State, before: State, stop: Stop | None) -> Summary:
-        summary = summarize(state, ledger=self._ledger_name)
+        summary = summarize(state, ledger=self._path)
         summary = replace(summary, records=replace(summary.records, skipped=before.settled))
         if stop is None:
             return finished(summary, is_clean=state.is_clean)
@@ -310,17 +327,17 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def opened(sources: Iterable[Sources]) -> Iterator[Source]:
-    """What the caller named or gave, as sources in order."""
+def opened(sources: Iterable[Sources], layout: Layout) -> Iterator[Source]:
+    """What a caller named or gave, as sources in order; raises `InputError`."""
     names: list[str] = []
     for source in sources:
         if isinstance(source, str | os.PathLike):
             names.append(os.fspath(source))
             continue
-        yield from find_sources(names)
+        yield from find_sources(names, layout)
         names.clear()
         yield IterableSource(source)
-    yield from find_sources(names)
+    yield from find_sources(names, layout)
 
 
 def _nothing_done(summary: Summary) -> Summary:

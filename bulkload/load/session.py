@@ -1,23 +1,33 @@
 """One session at work: reads, checks, hands to the upload, and keeps every settlement."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from typing import NamedTuple
 
+from bulkload.dead_letters import DeadLetters, Letter
 from bulkload.errors import BUG, BulkloadError, Halt
-from bulkload.installation import Flaw, check
-from bulkload.ledger import Checkpoint, Commit, Ledger, Mark, Sample, Session, State, Writer
+from bulkload.installation import Finding, Flaw
+from bulkload.ledger import Checkpoint, Commit, Ledger, Mark, Sample, Session, Settled, State, Writer
+from bulkload.load.graves import Graves, letters
 from bulkload.load.settings import ErrorLimit, Settings
+from bulkload.mapping import Intake
 from bulkload.pace import Pacer
-from bulkload.record import Outcome, Record, Settlement
+from bulkload.record import Origin, Outcome, Record, Settlement
 from bulkload.report import Meter
+from bulkload.report.text import count
 from bulkload.retry import Backoff
 from bulkload.sas import Signer
-from bulkload.source import Batch, Broken, Datum, Place, Source
+from bulkload.source import START, Batch, Broken, Place, Source
+from bulkload.source.reading import in_thread
 from bulkload.upload import Ending, Upload
 from bulkload.wire import Transport
+
+log = logging.getLogger("bulkload")
 
 # Settlements are written when so many are there, and at least this often: a kill costs less than a second's work.
 COMMIT_AT = 2000
@@ -50,6 +60,8 @@ class LiveSession:
         signer: Signer,
         meter: Meter,
         tasks: asyncio.TaskGroup,
+        intake: Intake,
+        dead_letters: DeadLetters,
     ) -> None:
         self.settled = 0
         self.bad = 0
@@ -60,17 +72,22 @@ class LiveSession:
         self._session = session
         self._meter = meter
         self._tasks = tasks
+        self._intake = intake
+        self._dead_letters = dead_letters
         self._starts = state.marks
         self._errors = ErrorLimit.parse(settings.max_errors)
         self._taken = 0
         self._checkpoints: dict[int, Checkpoint] = {}
         self._pending: list[Settlement] = []
+        self._letters: list[Letter] = []
+        self._graves: dict[int, Graves] = {}
+        self._warnings = _Warnings()
         self._samples: list[Sample] = []
         self._marks: dict[int, Mark] = {}
         self._stop: Stop | None = None
         self._end: Stop | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._writer = Writer(ledger.connection, ledger.path, self._unwritable)
+        self._writer = Writer(ledger.connection, ledger.path, self._unwritable, dead_letters)
         self.upload = Upload(
             transport,
             signer,
@@ -115,12 +132,16 @@ class LiveSession:
             self._sample()
             self._commit()
             await self._writer.close()
+            self._dead_letters.close()
+            self._warnings.sum_up()
         return self._stop or self._end
 
     async def _read_all(self) -> None:
         try:
+            await self._rebuild_letters()
             for number, source in enumerate(self._sources):
-                if not self._starts[number].is_finished and not await self._read(number, source):
+                is_finished = self._starts[number].is_finished and number not in self._graves
+                if not is_finished and not await self._read(number, source):
                     return
         except Halt as exc:
             # The source broke off: what came before it goes its way to the end first.
@@ -128,51 +149,117 @@ class LiveSession:
         except _SourceError as exc:
             self.error = exc.failure
 
+    async def _rebuild_letters(self) -> None:
+        """Make the dead letters equal to the ledger; those of sources that are read only once come on the way."""
+        with self._dead_letters.rebuilding():
+            for number, source in enumerate(self._sources):
+                graves = Graves(self._ledger.dead(number, self._starts[number].position))
+                if graves.next is None:
+                    continue
+                if not source.can_reread:
+                    self._graves[number] = graves
+                    continue
+                async with aclosing(letters(number, source, graves)) as found:
+                    async for some in found:
+                        await in_thread(partial(self._dead_letters.write, some))
+
     async def _read(self, number: int, source: Source) -> bool:
         """Take a source's records from where it was left; False where reading ends before the source does."""
         start = self._starts[number]
+        graves = self._graves.get(number)
         checkpoint = self._checkpoints[number] = Checkpoint(start)
         with closing(self._ledger.settled(number, start)) as settled:
-            skip = next(settled, None)
-            async with aclosing(_batches(source, start.place)) as batches:
+            passing = _Passing(settled)
+            async with aclosing(_batches(source, START if graves else start.place)) as batches:
                 async for batch in batches:
                     for datum, offset, line in batch.placed():
-                        checkpoint.reach(Place(offset, line))
-                        if checkpoint.position == skip:
-                            checkpoint.take()
-                            skip = next(settled, None)
-                        elif not await self._take(number, checkpoint, datum, line):
+                        place = Place(offset, line)
+                        if offset < start.place.offset:
+                            assert graves is not None
+                            if (letter := graves.letter(number, datum, place)) is not None:
+                                self._letters.append(letter)
+                            continue
+                        checkpoint.reach(place)
+                        if not await self._take(checkpoint, Origin(number, datum, place), passing):
                             return False
-                    checkpoint.reach(batch.end)
+                    if batch.end.offset >= start.place.offset:
+                        checkpoint.reach(batch.end)
                     # Others may run between two batches, also when nothing of a batch was sent.
                     await asyncio.sleep(0)
                     await self._writer.catch_up()
         checkpoint.is_at_end = True
         return True
 
-    async def _take(self, number: int, checkpoint: Checkpoint, datum: Datum, line: int) -> bool:
-        """Check one source object and hand it on; False where no further one is wanted."""
-        if self._taken == self._settings.limit:
-            self._end = Stop(5, f"--limit {self._settings.limit} is reached")
-            return False
-        self._taken += 1
-        position = checkpoint.take()
-        assert not isinstance(datum, dict)
-        checked = datum.flaw if isinstance(datum, Broken) else check(datum)
-        if isinstance(checked, Flaw):
-            detail = f"line {line}: {checked}"
-            self._note(Settlement(number, position, checked.id, Outcome.INVALID, None, 0, None, time.time(), detail))
-            return self._stop is None
-        checkpoint.hold(position)
-        return await self.upload.admit(Record(number, position, checked.id, checked.body))
+    async def _take(self, checkpoint: Checkpoint, origin: Origin, passing: "_Passing") -> bool:
+        """Map and check one source object and hand its records on; False where no further one is wanted."""
+        datum = origin.datum
+        for made in (datum.flaw,) if isinstance(datum, Broken) else self._intake.records(datum):
+            if made is None:
+                checkpoint.filter()
+                continue
+            if passing.next is not None and checkpoint.position == passing.next.position:
+                self._pass(checkpoint.take(), origin, passing)
+                continue
+            if self._taken == self._settings.limit:
+                self._end = Stop(5, f"--limit {self._settings.limit} is reached")
+                return False
+            self._taken += 1
+            position = checkpoint.take()
+            if isinstance(made, Flaw):
+                self._refuse(origin, position, made)
+                if self._stop is not None:
+                    return False
+                continue
+            for finding in made.warnings:
+                self._warnings.add(finding, self._sources[origin.source].name, origin.place.line)
+            checkpoint.hold(position)
+            if not await self.upload.admit(Record(origin, position, made.id, made.body)):
+                return False
+        return True
+
+    def _pass(self, position: int, origin: Origin, passing: "_Passing") -> None:
+        """Leave a record alone that an earlier session settled; its dead letter is written once more."""
+        assert passing.next is not None
+        _, outcome, detail = passing.next
+        passing.advance()
+        if not outcome.is_good:
+            self._bury(origin, position, outcome, detail or "")
+
+    def _refuse(self, origin: Origin, position: int, flaw: Flaw) -> None:
+        """Settle a record that cannot be sent."""
+        detail = f"line {origin.place.line}: {flaw}"
+        self._bury(origin, position, Outcome.INVALID, detail)
+        self._note(
+            Settlement(
+                origin.source,
+                position,
+                flaw.id,
+                Outcome.INVALID,
+                None,
+                0,
+                None,
+                time.time(),
+                detail,
+                place=origin.place,
+            )
+        )
+
+    def _bury(self, origin: Origin, position: int, outcome: Outcome, reason: str) -> None:
+        """Put a source object among the dead letters, once."""
+        if not origin.is_buried:
+            origin.is_buried = True
+            self._letters.append(Letter(origin, position, outcome, reason))
 
     def _settle(self, record: Record, ending: Ending) -> None:
         if ending.latency is not None:
             self._meter.add(ending.latency)
-        self._checkpoints[record.source].settle(record.position)
+        origin = record.origin
+        self._checkpoints[origin.source].settle(record.position)
+        if not ending.outcome.is_good:
+            self._bury(origin, record.position, ending.outcome, ending.detail or "")
         self._note(
             Settlement(
-                record.source,
+                origin.source,
                 record.position,
                 record.id,
                 ending.outcome,
@@ -182,6 +269,7 @@ class LiveSession:
                 time.time(),
                 ending.detail,
                 ending.tracking_id,
+                None if ending.outcome.is_good else origin.place,
             )
         )
 
@@ -216,7 +304,7 @@ class LiveSession:
     def _commit(self) -> None:
         """Post what was settled, with the marks that are true once it is on the disk."""
         marks = {number: checkpoint.mark() for number, checkpoint in self._checkpoints.items()}
-        if not self._pending and not self._samples and marks == self._marks:
+        if not self._pending and not self._samples and not self._letters and marks == self._marks:
             return
         requests = self.upload.requests
         self._writer.post(
@@ -229,9 +317,11 @@ class LiveSession:
                 requests.throttled,
                 requests.retried,
                 requests.failed,
+                self._letters,
             )
         )
         self._pending = []
+        self._letters = []
         self._samples = []
         self._marks = marks
         for number in [number for number, mark in marks.items() if mark.is_finished]:
@@ -243,6 +333,35 @@ class LiveSession:
         else:
             self.error = failure
             self.stop(BUG, "the ledger's writer failed")
+
+
+class _Passing:
+    """What earlier sessions settled beyond the mark: the next of it, in the order of positions."""
+
+    def __init__(self, settled: Iterator[Settled]) -> None:
+        self._settled = settled
+        self.next = next(settled, None)
+
+    def advance(self) -> None:
+        self.next = next(self._settled, None)
+
+
+class _Warnings:
+    """What there is to say of records that are sent all the same: the first of each kind at once, the number later."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, finding: Finding, source: str, line: int) -> None:
+        self._counts[finding.code] += 1
+        if self._counts[finding.code] == 1:
+            # At the level of what a quiet run keeps for itself: the record goes its way.
+            log.info("note: %s line %d: %s", source, line, finding)
+
+    def sum_up(self) -> None:
+        for code, number in self._counts.items():
+            if number > 1:
+                log.info("note: %s: %s in all", code, count(number, "record"))
 
 
 class _SourceError(Exception):

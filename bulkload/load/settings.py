@@ -4,10 +4,11 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple
 
 from bulkload.client import API_VERSION
 from bulkload.errors import InputError
+from bulkload.reading import ReadingFlags
 from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
 
 # Enough for 1,600 requests a second at 40 ms; more connections cost more for each record than they bring.
@@ -18,8 +19,8 @@ GRACE = 20.0
 PERCENT_FROM = 1000
 
 
-class Flags(TypedDict, total=False):
-    """The keywords of `load`; their meaning and defaults are those of `Settings`."""
+class Flags(ReadingFlags, total=False):
+    """The keywords of `load`; their meaning and defaults are those of `Settings` and of `Reading`."""
 
     workers: int
     rate: float | None

@@ -40,8 +40,8 @@ class Intake:
         """Whether every source object yields exactly one record."""
         return self._mapping is None or self._mapping.is_one_to_one
 
-    def records(self, datum: bytes | Fields) -> Sequence[Installation | Flaw]:
-        """The records of a source object, in order; none where the mapping leaves it out. Never raises."""
+    def records(self, datum: bytes | Fields) -> Sequence[Installation | Flaw | None]:
+        """The records of a source object, in order; None where the mapping leaves one out. Never raises."""
         if self._mapping is None:
             return (self._checker.check(datum) if isinstance(datum, bytes) else self._checker.check_fields(datum),)
         if isinstance(datum, bytes):
@@ -53,7 +53,7 @@ class Intake:
                 return (Flaw.of("not-an-object", "a source object is a JSON object, this is something else"),)
         else:
             source_object = datum
-        made: list[Installation | Flaw] = []
+        made: list[Installation | Flaw | None] = []
         for mapped in self._mapping.installations(source_object):
             if isinstance(mapped, Flaw):
                 made.append(mapped)

@@ -1,12 +1,15 @@
 """A run in numbers, by its ledger and its last session."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
+from bulkload import dead_letters
 from bulkload.ledger import State
 from bulkload.record import Outcome
+from bulkload.source.files import printable
 
 RunOutcome = Literal["complete", "partial", "stopped"]
 
@@ -58,7 +61,10 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a run came to; None where only a session knows and there was none."""
+    """What a run came to; None where only a session knows and there was none.
+
+    `dead_letters` is their file's path, or the pattern for the files where there are several forms.
+    """
 
     outcome: RunOutcome = "stopped"
     exit_code: int = 5
@@ -86,8 +92,8 @@ class Summary:
         return {"schema": document.pop("schema"), **document}
 
 
-def summarize(state: State, *, ledger: str) -> Summary:
-    """The summary that a ledger alone can give."""
+def summarize(state: State, *, ledger: Path) -> Summary:
+    """The summary that a ledger alone, and what stands beside it, can give."""
     totals = state.totals
     records = Records(
         read=state.read,
@@ -105,7 +111,8 @@ def summarize(state: State, *, ledger: str) -> Summary:
         records=records,
         transport=session.transport if session else None,
         sources=state.run.sources,
-        ledger=ledger,
+        ledger=printable(str(ledger)),
+        dead_letters=dead_letters.named(dead_letters.stem_of(ledger)),
         resume=session.resume if session else None,
     )
     if state.is_finished:

@@ -25,6 +25,8 @@ def describe(summary: Summary) -> str:
     lines.append(f"ledger: {summary.ledger}")
     if summary.outcome == "partial" or (summary.outcome == "stopped" and _bad(summary)):
         lines.append(f"what failed: {_listing(summary.ledger)}")
+    if summary.dead_letters:
+        lines.append(f"dead letters: {summary.dead_letters} (mend it and load it)")
     if summary.resume:
         lines.append(f"to continue: {summary.resume}")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from bulkload.errors import Halt, InputError
+from bulkload.source.layout import Layout
 from bulkload.source.lines import CHUNK, Chunk, Readable, chunks, split
 from bulkload.source.place import START, Batch, Place, Source
 from bulkload.source.reading import in_thread, read_ahead
@@ -45,7 +46,7 @@ STANDARD_INPUT = "-"
 _ANOTHER_VERSION = " (with --when-changed restart, if the file has to be replaced for it)"
 
 
-def find_sources(names: Iterable[str]) -> list[Source]:
+def find_sources(names: Iterable[str], layout: Layout = Layout()) -> list[Source]:  # noqa: ARG001, B008
     """Open the named sources in order: paths, globs (in sorted order) and ``-``.
 
     Raises `InputError` for what is missing, unreadable, or named twice.
@@ -93,6 +94,14 @@ class FileSource:
         except OSError as exc:
             raise InputError(f"source {self.name} cannot be read: {exc.strerror}") from exc
 
+    can_reread = True
+    columns = None
+    delimiter = ","
+
+    @property
+    def can_seek(self) -> bool:
+        return not self._magic.startswith((GZIP_MAGIC, *ZSTD_MAGICS))
+
     def __repr__(self) -> str:
         return f"<FileSource {self.name} {self.consumed}/{self.size}>"
 
@@ -125,6 +134,10 @@ class StandardInput:
 
     name = STANDARD_INPUT
     size = None
+    can_seek = False
+    can_reread = False
+    columns = None
+    delimiter = ","
 
     def __init__(self, stream: Readable | None = None) -> None:
         if stream is None and sys.stdin is None:

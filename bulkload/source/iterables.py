@@ -43,6 +43,10 @@ class IterableSource:
     name = "iterable"
     size = None
     consumed = 0
+    can_seek = False
+    can_reread = False
+    columns = None
+    delimiter = ","
 
     def __init__(self, elements: Iterable[Element] | AsyncIterable[Element]) -> None:
         if isinstance(elements, Mapping | bytes):

@@ -63,6 +63,22 @@ class Source(Protocol):
     def consumed(self) -> int:
         """Bytes read so far, on the same scale as `size`."""
 
+    @property
+    def can_seek(self) -> bool:
+        """Whether reading on from a place costs no more than reading from the start."""
+
+    @property
+    def can_reread(self) -> bool:
+        """Whether `batches` can be called more than once."""
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns of CSV, known once `fingerprint` was awaited; None where source objects are JSON."""
+
+    @property
+    def delimiter(self) -> str:
+        """What stands between the cells of CSV."""
+
     async def fingerprint(self) -> str:
         """A text that is the same for the same content and tells another version apart."""
 

@@ -1,0 +1,111 @@
+"""The flags that say how sources are read, mapped and checked; ``load`` and ``check`` share them."""
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from bulkload.cli.options import flag
+from bulkload.mapping.flags import REPAIRS, TAG_SEPARATOR
+from bulkload.reading import Reading, ReadingFlags
+from bulkload.source.layout import FORMATS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Where a pair is cut: at the first equals sign that stands in no quotes and behind no backslash.
+_PAIR = re.compile(r'((?:"(?:[^"\\]|\\.)*"|\\.|[^="\\])+)=(.*)', re.DOTALL)
+_VALUE = re.compile(r'((?:"(?:[^"\\]|\\.)*"|\\.|[^:"\\])+):((?:\\.|[^=\\])*)=(.*)', re.DOTALL)
+_ESCAPED = re.compile(r"\\([:=\\])")
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """``FIELD=VALUE``, cut at the first equals sign outside of quotes."""
+
+    name = "pair"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        found = _PAIR.fullmatch(value)
+        if found is None:
+            self.fail(f"{value!r} is not of the form FIELD=VALUE", param, ctx)
+        return found[1].strip(), found[2]
+
+
+class Translation(click.ParamType[tuple[str, str, str]]):
+    r"""``FIELD:FROM=TO``; ``\:`` and ``\=`` stand for the signs themselves."""
+
+    name = "translation"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str, str]:
+        if isinstance(value, tuple):
+            return value
+        found = _VALUE.fullmatch(value)
+        if found is None:
+            self.fail(f"{value!r} is not of the form FIELD:FROM=TO", param, ctx)
+        return found[1].strip(), _ESCAPED.sub(r"\1", found[2]), _ESCAPED.sub(r"\1", found[3])
+
+
+class Words(click.ParamType[tuple[str, ...]]):
+    """Words joined by commas."""
+
+    name = "words"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002 - click's signature
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        words = value if isinstance(value, tuple | list) else str(value).split(",")
+        return tuple(word.strip() for word in words if word.strip())
+
+
+_FLAGS = (
+    flag("--format", type=click.Choice(FORMATS), default="auto", help="What the sources hold.  [default: by content]"),
+    flag("--delimiter", metavar="CHAR", help="Between the cells of CSV; tab for a tab.  [default: by the header]"),
+    flag("--encoding", default="utf-8", help="The sources' text encoding."),
+    flag("--records", metavar="PATH", help="Where the array is in a JSON document, such as channels."),
+    flag("--preset", metavar="NAME", help="The export of another system; bulkload presets lists them."),
+    flag("--json-column", metavar="NAME", multiple=True, envvar=None, help="A cell or text that holds JSON."),
+    flag("--each", metavar="EXPR", help="Several records of one object; it is _parent to them."),
+    flag("--where", metavar="EXPR", help="Take only objects for which this holds."),
+    flag("--map", metavar="FIELD=EXPR", type=Pair(), multiple=True, envvar=None, help="Fill a field."),
+    flag("--transform", metavar="FILE.py[:FUNCTION]", help="A generator of installations instead of the three above."),
+    flag(
+        "--map-value",
+        metavar="FIELD:FROM=TO",
+        type=Translation(),
+        multiple=True,
+        envvar=None,
+        help="Translate a field's value; * for the rest.",
+    ),
+    flag("--default", metavar="FIELD=TEXT", type=Pair(), multiple=True, envvar=None, help="Where a field is empty."),
+    flag("--set", metavar="FIELD=TEXT", type=Pair(), multiple=True, envvar=None, help="Always."),
+    flag("--tag", metavar="TEXT", multiple=True, envvar=None, help="Add a tag, such as 'country:{country}'."),
+    flag("--id-from", metavar="EXPR", help="Make the id from this, for every record; push-channel is one, too."),
+    flag("--repair", metavar="WHAT,...", type=Words(), help=f"Mend what the hub refuses: {', '.join(REPAIRS)}."),
+    flag("--convert-gcm-templates", is_flag=True, help="Rewrite template bodies from GCM's form to FCM v1's."),
+    flag("--tag-separator", metavar="TEXT", default=TAG_SEPARATOR, help="Between the tags of one cell."),
+    flag("--allow", metavar="CODE", multiple=True, envvar=None, help="Make a rule's error a warning."),
+    flag("--deny", metavar="CODE", multiple=True, envvar=None, help="Make a rule's warning an error."),
+)
+
+
+def reading_flags(function: F) -> F:
+    """The flags of reading, mapping and checking."""
+    for option in reversed(_FLAGS):
+        function = option(function)
+    return function
+
+
+def take_reading(flags: dict[str, Any]) -> Reading:
+    """Take these flags out of a command's; raises `InputError`."""
+    given = {name: flags.pop(name) for name in ReadingFlags.__annotations__}
+    for name in ("map", "default", "set"):
+        given[name] = dict(given[name])
+    translations: dict[str, dict[str, str]] = {}
+    for field, found, becomes in given["map_value"]:
+        translations.setdefault(field, {})[found] = becomes
+    return Reading.of(given | {"map_value": translations})

@@ -1,0 +1,274 @@
+"""The dead letters: the source objects of what settled badly, in the form in which they came.
+
+One file for each form stands beside a ledger, made only when needed: ``LEDGER.dead.ndjson`` and ``LEDGER.dead.csv``
+(and ``LEDGER.dead.2.csv`` … where sources have other columns). A letter is on the disk before the ledger shows its
+record as settled, and the files are built anew from ledger and source when a session starts: so they equal the ledger
+after any kill.
+"""
+
+import base64
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from glob import escape, glob
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import orjson
+
+from bulkload.errors import Halt
+from bulkload.record import Origin, Outcome
+from bulkload.source import Broken
+
+# Only their owner reads them: they hold push channels.
+MODE = 0o600
+
+# What the name of a file ends with that is still being built.
+_NEW = ".new"
+
+# The columns that tell of a CSV letter. The row as it came stands in `_bulkload_row` where it could not be laid under
+# the columns, its beginning in `_bulkload_head` where it is too long to be kept.
+ABOUT = tuple(f"_bulkload_{name}" for name in ("source", "position", "outcome", "reason", "row", "head"))
+
+
+class Letter(NamedTuple):
+    """A source object of which a record settled badly: that record's position and outcome, and why."""
+
+    origin: Origin
+    position: int
+    outcome: Outcome
+    reason: str
+
+
+class Laid(Protocol):
+    """What has to be known of a source: its name, and how its rows are laid out where it has rows."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns of CSV; None where source objects are JSON."""
+
+    @property
+    def delimiter(self) -> str: ...
+
+
+class DeadLetters:
+    """Writes the dead letters of a run.
+
+    `stem` is what all their files' names begin with, see `stem_of`; `encoding` is that of the sources' text, so that a
+    mended file is read with the flags that read its source. What fails raises `Halt`.
+    """
+
+    def __init__(self, stem: Path, sources: Sequence[Laid], *, encoding: str = "utf-8") -> None:
+        self._stem = stem
+        self._names = [source.name for source in sources]
+        self._forms = _forms(sources, encoding)
+        self._files: dict[_Form, _File] = {}
+        self._suffix = ""
+
+    def __repr__(self) -> str:
+        return f"<DeadLetters {self._stem}, {len(self._files)} files open>"
+
+    def write(self, letters: Sequence[Letter]) -> None:
+        """Put letters on the disk; called from one thread at a time."""
+        rendered: dict[_Form, list[bytes]] = {}
+        for letter in letters:
+            number = letter.origin.source
+            form = self._forms[number]
+            rendered.setdefault(form, []).append(form.render(letter, self._names[number]))
+        for form, texts in rendered.items():
+            path = Path(f"{self._stem}.{form.ending}{self._suffix}")
+            with _failing(path):
+                if form not in self._files:
+                    self._files[form] = _File(path, form.head)
+                self._files[form].append(b"".join(texts))
+
+    @contextlib.contextmanager
+    def rebuilding(self) -> Iterator[None]:
+        """What is written within this block replaces all that stood there before, once the block has ended well."""
+        self.close()
+        self._suffix = _NEW
+        try:
+            with _failing(self._stem):
+                for path in _found(self._stem, _NEW):
+                    path.unlink()
+            yield
+            made = {form.ending for form in self._files}
+            self.close()
+            with _failing(self._stem):
+                for path in standing(self._stem):
+                    if path.name.removeprefix(f"{self._stem.name}.") not in made:
+                        path.unlink()
+                for path in _found(self._stem, _NEW):
+                    path.replace(path.with_name(path.name.removesuffix(_NEW)))
+        finally:
+            self.close()
+            self._suffix = ""
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+
+def stem_of(ledger: Path) -> Path:
+    """What the names of a ledger's dead letters begin with."""
+    return ledger.with_name(f"{ledger.name}.dead")
+
+
+def standing(stem: Path) -> list[Path]:
+    """The files of dead letters that are there."""
+    return [path for path in _found(stem, "") if path.suffix in (".ndjson", ".csv")]
+
+
+def named(stem: Path) -> str | None:
+    """The path of the dead letters that are there, or the pattern for several files; None where there are none."""
+    found = standing(stem)
+    return f"{stem}.*" if len(found) > 1 else str(found[0]) if found else None
+
+
+def put_aside(stem: Path, new: Path, *, is_kept: bool) -> None:
+    """Make room for another run's dead letters: those that are there go to a new stem, or away."""
+    with _failing(stem):
+        for path in standing(stem):
+            if is_kept:
+                path.rename(path.with_name(path.name.replace(stem.name, new.name, 1)))
+            else:
+                path.unlink()
+
+
+def _found(stem: Path, suffix: str) -> list[Path]:
+    return [Path(name) for name in sorted(glob(f"{escape(str(stem))}.*{suffix}"))]
+
+
+class _Form(Protocol):
+    """How letters are written: the end of the file's name, what stands at its head, and a letter's text."""
+
+    ending: str
+    head: bytes
+
+    def render(self, letter: Letter, source: str) -> bytes: ...
+
+
+def _forms(sources: Sequence[Laid], encoding: str) -> list[_Form]:
+    """The form for each source; those that are laid out alike share one."""
+    forms: list[_Form] = []
+    known: dict[object, _Form] = {}
+    tables = 0
+    for source in sources:
+        layout = source.columns and (source.columns, source.delimiter)
+        if layout not in known:
+            if source.columns is None:
+                known[layout] = _JsonForm()
+            else:
+                tables += 1
+                known[layout] = _CsvForm(source.columns, source.delimiter, encoding, number=tables)
+        forms.append(known[layout])
+    return forms
+
+
+class _JsonForm:
+    """A line of JSON for each letter."""
+
+    ending = "ndjson"
+    head = b""
+
+    def render(self, letter: Letter, source: str) -> bytes:
+        datum, place = letter.origin.datum, letter.origin.place
+        about: dict[str, object] = {
+            "source": source,
+            "position": letter.position,
+            "outcome": letter.outcome.word,
+            "reason": letter.reason,
+        }
+        if isinstance(datum, Broken) and datum.size > len(datum.text):
+            about["bytes"] = [place.offset, place.offset + datum.size]
+            return _json(about, b"head", _base64(datum.text))
+        assert not isinstance(datum, dict)
+        text = datum.text if isinstance(datum, Broken) else datum
+        record = _on_one_line(text)
+        return _json(about, b"base64", _base64(text)) if record is None else _json(about, b"record", record)
+
+
+class _CsvForm:
+    """A row for each letter: the source's columns, and then those of `ABOUT`."""
+
+    def __init__(self, columns: tuple[str, ...], delimiter: str, encoding: str, *, number: int) -> None:
+        self._columns = columns
+        self._delimiter = delimiter
+        self._encoding = encoding
+        # Some codecs put a mark before every text that they write; a file has one, at its beginning.
+        self._mark = "".encode(encoding)
+        self.ending = "csv" if number == 1 else f"{number}.csv"
+        self.head = self._mark + self._row([*columns, *ABOUT])
+
+    def render(self, letter: Letter, source: str) -> bytes:
+        datum, place = letter.origin.datum, letter.origin.place
+        about = [self._writable(source), str(letter.position), letter.outcome.word, self._writable(letter.reason)]
+        if isinstance(datum, dict):
+            return self._row([*(datum.get(column, "") for column in self._columns), *about, "", ""])
+        assert isinstance(datum, Broken)
+        text = datum.text.decode(errors="surrogateescape")
+        if datum.size > len(datum.text):
+            about[-1] += f" (bytes {place.offset} to {place.offset + datum.size})"
+            return self._row([*[""] * len(self._columns), *about, "", text])
+        return self._row([*[""] * len(self._columns), *about, text, ""])
+
+    def _row(self, cells: list[str]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text, delimiter=self._delimiter, lineterminator="\n").writerow(cells)
+        return text.getvalue().encode(self._encoding, "surrogateescape").removeprefix(self._mark)
+
+    def _writable(self, text: str) -> str:
+        """A text of ours in letters that the source's encoding has."""
+        return text.encode(self._encoding, "backslashreplace").decode(self._encoding)
+
+
+class _File:
+    """A file that grows at its end, and is on the disk when `append` returns."""
+
+    def __init__(self, path: Path, head: bytes) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, MODE)
+        if head and not os.fstat(self._descriptor).st_size:
+            self.append(head)
+
+    def append(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _json(about: dict[str, object], key: bytes, value: bytes) -> bytes:
+    return b'{"_bulkload":%s,"%s":%s}\n' % (orjson.dumps(about), key, value)
+
+
+def _base64(data: bytes) -> bytes:
+    return b'"%s"' % base64.b64encode(data)
+
+
+def _on_one_line(text: bytes) -> bytes | None:
+    """A JSON text as it came, where it can stand on one line; None where it is none."""
+    try:
+        value = orjson.loads(text)
+        return orjson.dumps(value) if b"\n" in text or b"\r" in text else text
+    except (orjson.JSONDecodeError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def _failing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise Halt(
+            f"dead letters {path} cannot be written: {exc.strerror}; what the ledger shows as settled is settled, "
+            "make room and run the same command again"
+        ) from exc

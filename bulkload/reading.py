@@ -1,0 +1,68 @@
+"""How sources are read, mapped and checked: the flags that `load` and `check` share."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from bulkload.installation import Checker
+from bulkload.mapping import Intake, MappingFlags
+from bulkload.mapping.flags import Transform
+from bulkload.source.layout import Format, Layout
+
+
+class ReadingFlags(TypedDict, total=False):
+    """The keywords of `load` and `check` that say how sources are read; see `Layout` and `MappingFlags`."""
+
+    format: Format
+    delimiter: str | None
+    encoding: str
+    records: str | None
+    preset: str | None
+    json_column: Iterable[str]
+    each: str | None
+    where: str | None
+    map: Mapping[str, str]
+    transform: Transform | str | os.PathLike[str] | None
+    map_value: Mapping[str, Mapping[str, str]]
+    default: Mapping[str, str]
+    set: Mapping[str, str]
+    tag: Iterable[str]
+    id_from: str | None
+    repair: Iterable[str]
+    convert_gcm_templates: bool
+    tag_separator: str
+    allow: Iterable[str]
+    deny: Iterable[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How sources are laid out, what is mapped, and which rules are errors (`deny`) or warnings (`allow`)."""
+
+    layout: Layout = field(default_factory=Layout)
+    mapping: MappingFlags = field(default_factory=MappingFlags)
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Any]) -> "Reading":
+        """From flags by their names, those left out or None by their defaults; raises `InputError`."""
+        given = {name: value for name, value in flags.items() if value is not None}
+        layout = {name: given.pop(name) for name in Layout.__slots__ if name in given}
+        rules = {name: tuple(given.pop(name)) for name in ("allow", "deny") if name in given}
+        for name in ("json_column", "tag"):
+            if name in given:
+                given[name] = tuple(given[name])
+        if "repair" in given:
+            given["repair"] = frozenset(given["repair"])
+        return cls(layout=Layout(**layout), mapping=MappingFlags(**given), **rules)
+
+    def intake(self, *, api_version: str | None = None) -> Intake:
+        """What turns source objects into records; raises `InputError` for a flag that cannot be used."""
+        return Intake(Checker())
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells apart what makes other records of the same sources; empty where every flag has its default."""
+        return ""

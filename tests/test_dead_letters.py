@@ -1,0 +1,383 @@
+"""What settled badly stands beside the ledger in the form it came, equals the ledger, and can be mended."""
+
+import asyncio
+import base64
+import gzip
+import json
+import sqlite3
+import stat
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+import bulkload
+from bulkload.dead_letters import ABOUT, DeadLetters, Letter, standing
+from bulkload.errors import Halt
+from bulkload.installation import Flaw
+from bulkload.ledger import Dead, Ledger, Run, read_state, schema
+from bulkload.load import graves
+from bulkload.load.graves import Graves
+from bulkload.record import Origin, Outcome
+from bulkload.source import Broken, Datum, Place
+from tests.processes import RecordingHub, counts, installation, refusal, rows, run
+
+Fields = dict[str, Any]
+
+
+class Source:
+    """As much of a source as letters need."""
+
+    def __init__(self, name: str, columns: tuple[str, ...] | None = None, delimiter: str = ",") -> None:
+        self.name = name
+        self.columns = columns
+        self.delimiter = delimiter
+
+
+def letter(datum: Datum, *, source: int = 0, position: int = 0, offset: int = 0, reason: str = "why") -> Letter:
+    return Letter(Origin(source, datum, Place(offset, 1)), position, Outcome.INVALID, reason)
+
+
+def written(path: Path) -> list[Fields]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def dead(ledger: Path) -> Path:
+    return Path(f"{ledger}.dead.ndjson")
+
+
+def positions(ledger: Path) -> list[int]:
+    return sorted(each["_bulkload"]["position"] for each in written(dead(ledger)))
+
+
+def bad_rows(ledger: Path) -> list[int]:
+    return [row.position for row in rows(ledger) if row.outcome not in ("accepted", "superseded")]
+
+
+def good(number: int) -> bytes:
+    return installation(f"good-{number}")
+
+
+def bad(number: int) -> bytes:
+    return installation(f"bad {number}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'{"a": 1}', b'{"a":1.50, "a":2}', b"[1,2]", b"null", '{"a":"é\U0001f511"}'.encode(), b'{"a":"\\u0000"}'],
+)
+def test_a_json_text_stands_in_its_letter_as_it_came(tmp_path: Path, text: bytes) -> None:
+    DeadLetters(tmp_path / "l.dead", [Source("a.ndjson")]).write([letter(text, position=7, reason="line 8: bad")])
+    [line] = (tmp_path / "l.dead.ndjson").read_bytes().splitlines()
+    assert line.endswith(b'"record":' + text + b"}")
+    assert json.loads(line)["_bulkload"] == {
+        "source": "a.ndjson",
+        "position": 7,
+        "outcome": "invalid",
+        "reason": "line 8: bad",
+    }
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b'{"a":NaN}', b"\x00", b'{"a":"\xed\xa0\x80"}', b"a\nb"])
+def test_what_is_no_json_stands_in_base64(tmp_path: Path, text: bytes) -> None:
+    DeadLetters(tmp_path / "l.dead", [Source("a")]).write([letter(text)])
+    [found] = written(tmp_path / "l.dead.ndjson")
+    assert "record" not in found
+    assert base64.b64decode(found["base64"]) == text
+
+
+def test_a_json_text_of_several_lines_is_put_on_one(tmp_path: Path) -> None:
+    DeadLetters(tmp_path / "l.dead", [Source("a")]).write([letter(b'{\n "a": [1,\r\n 2]}')])
+    [found] = written(tmp_path / "l.dead.ndjson")
+    assert found["record"] == {"a": [1, 2]}
+
+
+def test_of_what_is_too_long_the_beginning_and_the_range_are_kept(tmp_path: Path) -> None:
+    broken = Broken(Flaw.of("line-too-long", "long"), b"x" * 1024, 5_000_000)
+    DeadLetters(tmp_path / "l.dead", [Source("a")]).write([letter(broken, offset=100)])
+    [found] = written(tmp_path / "l.dead.ndjson")
+    assert found["_bulkload"]["bytes"] == [100, 5_000_100]
+    assert base64.b64decode(found["head"]) == b"x" * 1024
+    assert "record" not in found
+
+
+def test_a_row_stands_under_its_columns_and_what_could_not_be_laid_beside_them(tmp_path: Path) -> None:
+    source = Source("a.csv", ("id", "note"), ";")
+    short = Broken(Flaw.of("cells-too-few", "1 of 2"), b'x"y;z', 5)
+    long = Broken(Flaw.of("line-too-long", "long"), b"h" * 1024, 2_000_000)
+    DeadLetters(tmp_path / "l.dead", [source]).write(
+        [letter({"id": "a;b", "note": 'say "no"\nnow'}), letter(short, position=1), letter(long, position=2, offset=9)]
+    )
+    import csv
+
+    with (tmp_path / "l.dead.csv").open(newline="") as file:
+        head, *found = list(csv.reader(file, delimiter=";"))
+    assert head == ["id", "note", *ABOUT]
+    assert found == [
+        ["a;b", 'say "no"\nnow', "a.csv", "0", "invalid", "why", "", ""],
+        ["", "", "a.csv", "1", "invalid", "why", 'x"y;z', ""],
+        ["", "", "a.csv", "2", "invalid", "why (bytes 9 to 2000009)", "", "h" * 1024],
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16", "utf-8-sig", "cp1252"])
+def test_rows_are_written_in_their_source_s_encoding_with_one_mark(tmp_path: Path, encoding: str) -> None:
+    letters = DeadLetters(tmp_path / "l.dead", [Source("a.csv", ("name",))], encoding=encoding)
+    letters.write([letter({"name": "é"}, reason="✗ wrong")])
+    letters.write([letter({"name": "ü"})])
+    text = (tmp_path / "l.dead.csv").read_bytes().decode(encoding)
+    assert [line.split(",")[0] for line in text.splitlines()] == ["name", "é", "ü"]
+    assert "wrong" in text
+
+
+def test_rows_of_other_columns_go_to_a_file_of_their_own(tmp_path: Path) -> None:
+    sources = [Source("a.csv", ("a",)), Source("b.ndjson"), Source("c.csv", ("c",)), Source("d.csv", ("a",))]
+    letters = DeadLetters(tmp_path / "l.dead", sources)
+    letters.write([letter({"a": "1"}), letter(b"{}", source=1), letter({"c": "2"}, source=2)])
+    letters.write([letter({"a": "3"}, source=3)])
+    assert [path.name for path in standing(tmp_path / "l.dead")] == ["l.dead.2.csv", "l.dead.csv", "l.dead.ndjson"]
+    assert len((tmp_path / "l.dead.csv").read_text().splitlines()) == 3
+
+
+def test_only_the_owner_may_read_them(tmp_path: Path) -> None:
+    DeadLetters(tmp_path / "l.dead", [Source("a")]).write([letter(b"{}")])
+    assert stat.S_IMODE((tmp_path / "l.dead.ndjson").stat().st_mode) == 0o600
+
+
+def test_a_rebuild_replaces_what_stood_there_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "l.dead.ndjson"
+    path.write_bytes(b"old\n")
+    (tmp_path / "l.dead.csv").write_bytes(b"old\n")
+    letters = DeadLetters(tmp_path / "l.dead", [Source("a")])
+    with letters.rebuilding():
+        letters.write([letter(b"{}", position=1)])
+        assert path.read_bytes() == b"old\n"
+    letters.write([letter(b"{}", position=2)])
+    assert [each["_bulkload"]["position"] for each in written(path)] == [1, 2]
+    assert [each.name for each in tmp_path.iterdir()] == ["l.dead.ndjson"]
+
+
+def test_a_rebuild_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:
+    path = tmp_path / "l.dead.ndjson"
+    path.write_bytes(b"old\n")
+    letters = DeadLetters(tmp_path / "l.dead", [Source("a")])
+
+    def fail() -> None:
+        with letters.rebuilding():
+            letters.write([letter(b"{}")])
+            raise Halt("gone")
+
+    with pytest.raises(Halt, match="gone"):
+        fail()
+    assert path.read_bytes() == b"old\n"
+    with letters.rebuilding():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_they_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path / "gone" / "l.dead", [Source("a")])
+    with pytest.raises(Halt, match=r"dead letters .*l\.dead\.ndjson cannot be written: No such file") as failure:
+        letters.write([letter(b"{}")])
+    assert len(str(failure.value).splitlines()) == 1
+
+
+@pytest.fixture
+def recording() -> Iterable[RecordingHub]:
+    with RecordingHub(lambda put: refusal(400, "Bad tag.") if b"refused" in put.body else refusal(200, "")) as hub:
+        yield hub
+
+
+class TestARun:
+    def test_buries_invalid_rejected_and_exhausted_records(self, tmp_path: Path) -> None:
+        def answer(put: Any) -> Any:
+            if b"refused" in put.body:
+                return refusal(400, "Bad tag.")
+            return refusal(503, "not now") if b"failing" in put.body else refusal(200, "")
+
+        ids = [b'"refused-1"', b'"failing-1"', b'"good-1"']
+        lines = [installation("x").replace(b'"x"', id_) for id_ in ids]
+        (tmp_path / "d.ndjson").write_bytes(b"\n".join([*lines, bad(1), b"{"]))
+        with RecordingHub(answer) as hub:
+            ran = run("load", "d.ndjson", "--max-attempts", "1", "--json", cwd=tmp_path, env=hub.env)
+        assert ran.code == 1
+        ledger = tmp_path / "d.ndjson.ledger"
+        assert ran.summary["dead_letters"] == "d.ndjson.ledger.dead.ndjson"
+        found = {each["_bulkload"]["position"]: each for each in written(dead(ledger))}
+        assert {position: each["_bulkload"]["outcome"] for position, each in found.items()} == {
+            0: "rejected",
+            1: "exhausted",
+            3: "invalid",
+            4: "invalid",
+        }
+        assert orjson.dumps(found[0]["record"]) == lines[0]
+        assert "Bad tag" in found[0]["_bulkload"]["reason"]
+        assert {position: found[position]["_bulkload"]["reason"] for position in found} == {
+            row.position: row.detail for row in rows(ledger) if row.position in found
+        }
+
+    def test_that_has_none_makes_no_file(self, tmp_path: Path, recording: RecordingHub) -> None:
+        (tmp_path / "d.ndjson").write_bytes(good(1))
+        ran = run("load", "d.ndjson", "--json", cwd=tmp_path, env=recording.env)
+        assert ran.summary["dead_letters"] is None
+        assert {path.name for path in tmp_path.iterdir()} == {"d.ndjson", "d.ndjson.ledger"}
+
+    def test_is_mended_by_loading_its_letters(self, tmp_path: Path, recording: RecordingHub) -> None:
+        (tmp_path / "d.ndjson").write_bytes(b"\n".join([good(1), bad(2), b'{"installationId": "cut-3"', bad(4)]))
+        assert run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
+        mended = []
+        for line in dead(tmp_path / "d.ndjson.ledger").read_bytes().splitlines():
+            found = json.loads(line)
+            if "base64" in found:
+                found["base64"] = base64.b64encode(installation("cut-3")).decode()
+            else:
+                found["record"]["installationId"] = found["record"]["installationId"].replace(" ", "-")
+            mended.append(json.dumps(found))
+        (tmp_path / "mended.ndjson").write_text("\n".join(mended))
+        assert run("load", "mended.ndjson", cwd=tmp_path, env=recording.env).code == 0
+        assert recording.installations.keys() == {"good-1", "bad-2", "cut-3", "bad-4"}
+
+    def test_of_unmended_letters_fails_as_before(self, tmp_path: Path, recording: RecordingHub) -> None:
+        long = b'{"installationId":"' + b"x" * 2_000_000 + b'"}'
+        (tmp_path / "d.ndjson").write_bytes(b"\n".join([bad(1), b"{", long, b"[]"]))
+        assert run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
+        letters = dead(tmp_path / "d.ndjson.ledger")
+        assert run("load", letters.name, cwd=tmp_path, env=recording.env).code == 1
+        again = tmp_path / f"{letters.name}.ledger"
+        assert counts(again) == {"invalid": 4}
+        codes = [
+            [str(row.detail).split(": ")[1] for row in rows(ledger)] for ledger in (tmp_path / "d.ndjson.ledger", again)
+        ]
+        assert codes[0] == codes[1] == ["id-characters", "not-json", "line-too-long", "not-an-object"]
+
+    def test_lets_a_pattern_name_its_letters(self, tmp_path: Path, recording: RecordingHub) -> None:
+        (tmp_path / "d.ndjson").write_bytes(bad(1))
+        assert run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
+        ran = run("load", "*.dead.*", "--ledger", "l", "--json", cwd=tmp_path, env=recording.env)
+        assert ran.summary["records"]["invalid"] == 1
+
+    def test_shows_them_in_its_status(self, tmp_path: Path, recording: RecordingHub) -> None:
+        (tmp_path / "d.ndjson").write_bytes(bad(1))
+        assert (
+            "dead letters: d.ndjson.ledger.dead.ndjson" in run("load", "d.ndjson", cwd=tmp_path, env=recording.env).err
+        )
+        ran = run("status", "d.ndjson.ledger", "--json", cwd=tmp_path)
+        assert ran.summary["dead_letters"] == "d.ndjson.ledger.dead.ndjson"
+
+
+def mixed(number: int) -> list[bytes]:
+    """So many lines, of which every third is broken."""
+    return [bad(ordinal) if ordinal % 3 == 0 else good(ordinal) for ordinal in range(number)]
+
+
+class TestASession:
+    """Of a run that was stopped before."""
+
+    @pytest.mark.parametrize("form", ["plain", "gzip"])
+    @pytest.mark.parametrize("gap", [0, graves.GAP])
+    def test_builds_lost_letters_anew(
+        self, tmp_path: Path, recording: RecordingHub, form: str, gap: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = b"\n".join(mixed(60))
+        (tmp_path / "d").write_bytes(gzip.compress(data) if form == "gzip" else data)
+        assert run("load", "d", "--limit", "40", cwd=tmp_path, env=recording.env).code == 5
+        ledger = tmp_path / "d.ledger"
+        whole = sorted(dead(ledger).read_bytes().splitlines())
+        assert len(whole) == 14
+        dead(ledger).unlink()
+        monkeypatch.setattr(graves, "GAP", gap)
+        asyncio.run(
+            bulkload.load(
+                tmp_path / "d",
+                hub=bulkload.Hub.from_connection_string(recording.env["BULKLOAD_CONNECTION_STRING"]),
+                limit=1,
+            )
+        )
+        assert positions(ledger) == bad_rows(ledger)
+        found = sorted(dead(ledger).read_bytes().splitlines())
+        assert {b'"position":%d,' % number for number in (0, 3, 39)} <= {
+            part for line in found for part in [line[line.index(b'"position"') : line.index(b'"outcome"')]]
+        }
+
+    def test_of_standard_input_builds_lost_letters_anew(self, tmp_path: Path, recording: RecordingHub) -> None:
+        data = b"\n".join(mixed(60))
+        load = ("load", "-", "--ledger", "l")
+        assert run(*load, "--limit", "40", cwd=tmp_path, env=recording.env, stdin=data).code == 5
+        dead(tmp_path / "l").unlink()
+        assert run(*load, cwd=tmp_path, env=recording.env, stdin=data).code == 1
+        assert positions(tmp_path / "l") == bad_rows(tmp_path / "l") == list(range(0, 60, 3))
+
+    def test_takes_away_letters_that_the_ledger_does_not_show(self, tmp_path: Path, recording: RecordingHub) -> None:
+        (tmp_path / "d").write_bytes(b"\n".join([good(1), good(2)]))
+        assert run("load", "d", "--limit", "1", cwd=tmp_path, env=recording.env).code == 5
+        dead(tmp_path / "d.ledger").write_bytes(b'{"_bulkload":{"position":1}}\n')
+        assert run("load", "d", cwd=tmp_path, env=recording.env).code == 0
+        assert not dead(tmp_path / "d.ledger").exists()
+
+    def test_of_a_changed_source_puts_the_letters_aside_with_their_ledger(
+        self, tmp_path: Path, recording: RecordingHub
+    ) -> None:
+        (tmp_path / "d").write_bytes(bad(1))
+        assert run("load", "d", cwd=tmp_path, env=recording.env).code == 1
+        old = dead(tmp_path / "d.ledger").read_bytes()
+        (tmp_path / "d").write_bytes(bad(22))
+        assert run("load", "d", "--when-changed", "restart", cwd=tmp_path, env=recording.env).code == 1
+        [aside] = tmp_path.glob("d.ledger.2*Z.dead.ndjson")
+        assert aside.read_bytes() == old
+        assert dead(tmp_path / "d.ledger").read_bytes() != old
+
+    def test_with_a_new_ledger_keeps_letters_that_somebody_may_be_mending(
+        self, tmp_path: Path, recording: RecordingHub
+    ) -> None:
+        (tmp_path / "d").write_bytes(good(1))
+        dead(tmp_path / "d.ledger").write_bytes(b"half mended\n")
+        assert run("load", "d", cwd=tmp_path, env=recording.env).code == 0
+        [aside] = tmp_path.glob("d.ledger.2*Z.dead.ndjson")
+        assert aside.read_bytes() == b"half mended\n"
+
+    def test_of_an_emulated_hub_begins_anew(self, tmp_path: Path) -> None:
+        (tmp_path / "d").write_bytes(bad(1))
+        for _ in range(2):
+            assert run("load", "d", "--emulator", cwd=tmp_path).code == 1
+            assert {path.name for path in tmp_path.iterdir()} == {
+                "d",
+                "d.emulator.ledger",
+                "d.emulator.ledger.dead.ndjson",
+            }
+            assert len(written(dead(tmp_path / "d.emulator.ledger"))) == 1
+
+
+def test_graves_give_one_letter_for_a_source_object_of_several_records() -> None:
+    found = Graves(
+        iter(
+            [
+                Dead(0, Place(0, 1), Outcome.INVALID, "a"),
+                Dead(2, Place(10, 2), Outcome.INVALID, "b"),
+                Dead(3, Place(10, 2), Outcome.REJECTED, "c"),
+                Dead(9, Place(30, 4), Outcome.EXHAUSTED, None),
+            ]
+        )
+    )
+    made = [found.letter(0, b"{}", Place(offset, line)) for line, offset in enumerate((0, 10, 20, 30), start=1)]
+    assert [(each.position, each.reason) if each else None for each in made] == [(0, "a"), (2, "b"), None, (9, "")]
+    assert found.next is None
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "old.ledger"
+    belongs = Run("h/devices", ("d",), ("file:1:a",))
+    with closing(Ledger(path, belongs)) as ledger:
+        ledger.begin_session(version="1", transport="none", resume=None)
+        ledger.connection.execute("UPDATE runs SET accepted = 1")
+        ledger.connection.execute("INSERT INTO settlements VALUES (0, 0, 'a', 1, 200, 1, 5, 5, NULL, NULL)")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("DROP TABLE dead_letters; PRAGMA user_version = 1")
+    assert read_state(path).settled == 1
+    with closing(Ledger(path, belongs)) as ledger:
+        assert list(ledger.dead(0, 10)) == []
+        assert ledger.state.settled == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
