@@ -1,19 +1,21 @@
 """A check from its sources to its report; it sends nothing and leaves nothing behind."""
 
 import asyncio
+import os
 import time
 from collections.abc import Iterable
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Unpack
 
-from bulkload.check.gathering import Gathering, Refuse
+from bulkload.check.gathering import Gathering
+from bulkload.check.refused import Refused
 from bulkload.check.settings import Flags, Settings
 from bulkload.check.spill import Spill
 from bulkload.errors import Halt
-from bulkload.installation import Checker
 from bulkload.load.loader import Sources, opened
-from bulkload.mapping import Intake
+from bulkload.reading import Reading
 from bulkload.report.checked import CheckOutcome, CheckReport, LoadTime, Shown
 from bulkload.source import START, Source
 from bulkload.source.reading import in_thread
@@ -22,15 +24,20 @@ from bulkload.source.reading import in_thread
 USUAL_RATE = 1000.0
 
 
-async def check(*sources: Sources, **flags: Unpack[Flags]) -> CheckReport:
+async def check(
+    *sources: Sources, invalid: str | os.PathLike[str] | None = None, **flags: Unpack[Flags]
+) -> CheckReport:
     """Check all records of the sources by the rules, and find what would be sent more than once; sends nothing.
 
     A source is a path, a glob, ``-`` for standard input, or an iterable (also asynchronous) of records: mappings or
-    JSON texts. The keywords are the command's flags, see `Settings`. Returns the report, also where a source breaks
-    off: its `exit_code` says so. Raises `InputError` for what cannot be used as given, `Halt` where the temporary
-    folder has no room for the digests of many records, and what an iterable raises.
+    JSON texts. The keywords are the command's flags, see `Settings` and `Reading`; `invalid` is a file to which the
+    source objects of invalid records are written. Returns the report, also where a source breaks off: its `exit_code`
+    says so. Raises `InputError` for what cannot be used as given, `Halt` where there is no room for the digests of many
+    records or for `invalid`, and what an iterable raises.
     """
-    return await Check(sources, settings=Settings(**flags)).run()
+    given = dict(flags)
+    settings = Settings(**{name: given.pop(name) for name in Settings.__slots__ if name in given})  # type: ignore[arg-type]
+    return await Check(sources, settings=settings, reading=Reading.of(given), invalid=invalid).run()
 
 
 class Stop(NamedTuple):
@@ -54,11 +61,16 @@ class Progress:
         flaws = f", {self.invalid:,} invalid" if self.invalid else ""
         return f"{self.read:,} records{flaws}, {self.read / max(self.elapsed, 0.001):,.0f}/s"
 
+    @property
+    def at_length(self) -> str:
+        """The same for a line that stands by itself."""
+        return str(self)
+
 
 class Check:
     """One check: `run` carries it out, `stop` ends it early, `progress` tells where it is.
 
-    `intake` reads, maps and checks a source object; `refuse` is told of every invalid record.
+    With `invalid`, the source objects of invalid records are written to that file.
     """
 
     def __init__(
@@ -66,16 +78,17 @@ class Check:
         sources: Iterable[Sources],
         *,
         settings: Settings | None = None,
-        intake: Intake | None = None,
-        refuse: Refuse | None = None,
-        invalid_file: str | None = None,
+        reading: Reading | None = None,
+        invalid: str | os.PathLike[str] | None = None,
     ) -> None:
         self._settings = settings or Settings()
-        self._sources = list(opened(sources))
+        reading = reading or Reading()
+        self._intake = reading.intake(api_version=self._settings.api_version)
+        self._sources = list(opened(sources, reading.layout))
         self._names = tuple(source.name for source in self._sources)
-        self._intake = intake or Intake(Checker())
-        self._refuse = refuse
-        self._invalid_file = invalid_file
+        self._refused = None
+        if invalid is not None:
+            self._refused = Refused(Path(invalid), self._sources, encoding=reading.layout.encoding)
         self._began = time.monotonic()
         self._gathering: Gathering | None = None
         self._shown: list[Shown] = []
@@ -108,8 +121,8 @@ class Check:
     async def run(self) -> CheckReport:
         """Carry out the check to its end; see `check` for what it returns and raises."""
         self._began = time.monotonic()
-        with closing(Spill()) as spill:
-            gathering = self._gathering = Gathering(self._intake, spill, self._names, refuse=self._refuse)
+        with closing(Spill()) as spill, closing(self._refused) if self._refused else nullcontext():
+            gathering = self._gathering = Gathering(self._intake, spill, self._names, refuse=self._refused)
             self._reader = asyncio.create_task(self._read_all(gathering))
             if self._stop is not None:
                 self._reader.cancel()
@@ -123,6 +136,10 @@ class Check:
             return await in_thread(lambda: self._report(gathering))
 
     async def _read_all(self, gathering: Gathering) -> None:
+        if self._refused:
+            # How a source's rows are laid out, and so what is written of them, is known then.
+            for source in self._sources:
+                await source.fingerprint()
         for number, source in enumerate(self._sources):
             gathering.begin(number)
             before = gathering.source_objects
@@ -170,5 +187,5 @@ class Check:
             shown=tuple(self._shown),
             elapsed=round(time.monotonic() - self._began, 3),
             sources=self._names,
-            invalid_file=self._invalid_file,
+            invalid_file=self._refused.name if self._refused else None,
         )

@@ -88,7 +88,7 @@ class Gathering:
         # Offsets are worked out one by one as they are read.
         offsets = repeat(0) if self._refuse is None else batch.offsets
         for datum, line, offset in zip(batch.data, batch.lines, offsets, strict=False):
-            made: Sequence[Installation | Flaw]
+            made: Sequence[Installation | Flaw | None]
             made = (datum.flaw,) if isinstance(datum, Broken) else records(datum)
             if not made:
                 self.filtered += 1
@@ -104,6 +104,9 @@ class Gathering:
                     add_channel(fields["pushChannel"])
                     if tags := fields.get("tags"):
                         add_tags(tags)
+                elif one is None:
+                    self.filtered += 1
+                    continue
                 else:
                     self._note(position, datum, offset, line, one)
                 position += 1

@@ -1,7 +1,6 @@
 """Which rules are broken, how often, and by which records first."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from bulkload.installation import Finding
 from bulkload.report.checked import Example, RuleBroken, Severity, Spot
@@ -31,7 +30,8 @@ class Tally:
             seen.add(code)
             rule.records += 1
             if len(rule.examples) < EXAMPLES:
-                rule.examples.append(Example(replace(spot, id=spot.id and _whole(spot.id)), _whole(message)))
+                id_ = None if spot.id is None else _whole(spot.id)
+                rule.examples.append(Example(spot.source, spot.line, id_, _whole(message)))
 
     def rules(self) -> tuple[RuleBroken, ...]:
         """Errors before warnings, and of each those that most records break first."""

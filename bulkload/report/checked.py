@@ -20,9 +20,11 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One finding: where it is, and what the rule says of it."""
+    """One finding: the record's place as in `Spot`, and what the rule says of it."""
 
-    spot: Spot
+    source: str
+    line: int
+    id: str | None
     message: str
 
 
