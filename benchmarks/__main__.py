@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import loading, resuming
+from benchmarks import checking, loading, resuming
 
 
 def main() -> None:
@@ -27,6 +27,11 @@ def main() -> None:
     case.add_argument("--rows", type=int, default=5_000_000)
     case.add_argument("--runs", type=int, default=5)
     case.set_defaults(measure=lambda given, folder: resuming.measure(folder, rows=given.rows, runs=given.runs))
+
+    case = cases.add_parser("check", help="records/s of a check, beside a bare loop over the same source")
+    case.add_argument("--records", type=int, default=500_000)
+    case.add_argument("--runs", type=int, default=5)
+    case.set_defaults(measure=lambda given, folder: checking.measure(folder, records=given.records, runs=given.runs))
 
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bulkload-benchmark-") as folder:

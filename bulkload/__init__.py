@@ -6,15 +6,18 @@ In short::
     summary = await bulkload.load("devices.ndjson", hub=hub, rate=500)
 """
 
+from bulkload.check import check
 from bulkload.errors import BulkloadError, Halt, InputError, LedgerLocked
 from bulkload.hub import Hub
 from bulkload.load import Loader, Settings, load
+from bulkload.report import CheckReport
 from bulkload.report.meter import Progress
 from bulkload.report.status import status
 from bulkload.report.summary import Latency, Rate, Records, Requests, Summary
 
 __all__ = [
     "BulkloadError",
+    "CheckReport",
     "Halt",
     "Hub",
     "InputError",
@@ -27,6 +30,7 @@ __all__ = [
     "Requests",
     "Settings",
     "Summary",
+    "check",
     "load",
     "status",
 ]

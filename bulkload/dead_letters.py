@@ -66,8 +66,8 @@ class DeadLetters:
     def __init__(self, stem: Path, sources: Sequence[Laid], *, encoding: str = "utf-8") -> None:
         self._stem = stem
         self._names = [source.name for source in sources]
-        self._forms = _forms(sources, encoding)
-        self._files: dict[_Form, _File] = {}
+        self._forms = forms(sources, encoding)
+        self._files: dict[Form, _File] = {}
         self._suffix = ""
 
     def __repr__(self) -> str:
@@ -75,7 +75,7 @@ class DeadLetters:
 
     def write(self, letters: Sequence[Letter]) -> None:
         """Put letters on the disk; called from one thread at a time."""
-        rendered: dict[_Form, list[bytes]] = {}
+        rendered: dict[Form, list[bytes]] = {}
         for letter in letters:
             number = letter.origin.source
             form = self._forms[number]
@@ -145,7 +145,7 @@ def _found(stem: Path, suffix: str) -> list[Path]:
     return [Path(name) for name in sorted(glob(f"{escape(str(stem))}.*{suffix}"))]
 
 
-class _Form(Protocol):
+class Form(Protocol):
     """How letters are written: the end of the file's name, what stands at its head, and a letter's text."""
 
     ending: str
@@ -154,10 +154,10 @@ class _Form(Protocol):
     def render(self, letter: Letter, source: str) -> bytes: ...
 
 
-def _forms(sources: Sequence[Laid], encoding: str) -> list[_Form]:
+def forms(sources: Sequence[Laid], encoding: str) -> list[Form]:
     """The form for each source; those that are laid out alike share one."""
-    forms: list[_Form] = []
-    known: dict[object, _Form] = {}
+    made: list[Form] = []
+    known: dict[object, Form] = {}
     tables = 0
     for source in sources:
         layout = source.columns and (source.columns, source.delimiter)
@@ -167,8 +167,8 @@ def _forms(sources: Sequence[Laid], encoding: str) -> list[_Form]:
             else:
                 tables += 1
                 known[layout] = _CsvForm(source.columns, source.delimiter or ",", encoding, number=tables)
-        forms.append(known[layout])
-    return forms
+        made.append(known[layout])
+    return made
 
 
 class _JsonForm:

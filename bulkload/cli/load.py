@@ -1,16 +1,14 @@
 """``bulkload load``: the main job."""
 
 import asyncio
-import errno
 import logging
 import os
 import shlex
 import signal
 import sys
 from contextlib import suppress
-from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -18,9 +16,9 @@ from rich.console import Console
 from bulkload.cli.loop import new_event_loop
 from bulkload.cli.options import CONNECTION_STRING, Duration, config_flag, flag, hub_name, of_config, real_hub
 from bulkload.cli.reading import reading_flags, take_reading
+from bulkload.cli.streams import QuietConsole, log_to, write
 from bulkload.client import API_VERSION
 from bulkload.emulator import EmbeddedHub
-from bulkload.errors import Halt
 from bulkload.load import Loader, Settings
 from bulkload.load.settings import GRACE, WORKERS
 from bulkload.report import Summary, describe, display
@@ -31,6 +29,9 @@ from bulkload.source.files import printable
 log = logging.getLogger("bulkload")
 
 EMULATED_HUB = "devices"
+
+# What to do where the disk is too full for the summary.
+_KEPT = "the ledger holds it, see bulkload status"
 
 
 @click.command(short_help="Bring installations into a hub.")
@@ -85,18 +86,11 @@ def load(sources: tuple[str, ...], **flags: Any) -> int:
     Exit codes: 0 all accepted or superseded; 1 finished, some failed; 2 wrong usage or input; 3 --max-errors passed;
     4 stopped by the hub or this machine; 5 stopped early, resumable; 6 a bug; 75 another run holds the ledger.
     """
-    console = _Console(stderr=True)
+    console = QuietConsole(stderr=True)
     run = _Command(sources, flags, console)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         summary = runner.run(run.carry_out())
     return run.tell(summary)
-
-
-class _Console(Console):
-    """A console that falls silent when nobody reads it any more, instead of ending the process."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
 
 
 class _Command:
@@ -116,7 +110,7 @@ class _Command:
             self._connection_string_file = None
         self._reading = take_reading(flags)
         self._settings = Settings(**flags)
-        self._log = _log_to(console, is_quiet=self._is_quiet)
+        self._log = log_to(console, is_quiet=self._is_quiet)
 
     async def carry_out(self) -> Summary:
         if not self._is_emulated:
@@ -163,26 +157,12 @@ class _Command:
             self._log.buffer.clear()
         self._log.flush()
         if self._is_json:
-            _write(summary.to_json(), sys.stdout)
+            write(summary.to_json(), sys.stdout, advice=_KEPT)
         elif summary.exit_code or not self._is_quiet:
-            _write(describe(summary), sys.stderr)
+            write(describe(summary), sys.stderr, advice=_KEPT)
             if self._is_emulated and not summary.exit_code:
-                _write(_next_step(self._sources), sys.stderr)
+                write(_next_step(self._sources), sys.stderr, advice=_KEPT)
         return summary.exit_code
-
-
-def _write(text: str | bytes, stream: TextIO) -> None:
-    """Write a line; a reader or a terminal that is gone does not change how the run ended, a full disk does."""
-    try:
-        click.echo(text, file=stream)
-    except OSError as exc:
-        # What is still buffered would fail once more, and change the exit code, when the interpreter ends.
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), stream.fileno())
-        if exc.errno == errno.ENOSPC:
-            raise Halt(
-                f"the summary cannot be written: {exc.strerror}; the ledger holds it, see bulkload status"
-            ) from exc
 
 
 def _command_line() -> str:
@@ -197,31 +177,6 @@ def _next_step(sources: tuple[str, ...]) -> str:
         f"  export {CONNECTION_STRING}='Endpoint=sb://…'\n"
         f"  {command}"
     )
-
-
-def _log_to(console: Console, *, is_quiet: bool) -> MemoryHandler:
-    """Lines of the log go above the bar; when quiet, only with the first of them that warns."""
-    target = _ConsoleHandler(console)
-    handler = MemoryHandler(
-        capacity=1000 if is_quiet else 1, flushLevel=logging.WARNING, target=target, flushOnClose=False
-    )
-    logger = logging.getLogger("bulkload")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    return handler
-
-
-class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        # A terminal that was closed takes nothing any more; the run goes on to its clean end.
-        with suppress(OSError):
-            self._console.print(prefix + self.format(record), markup=False, highlight=False, soft_wrap=True)
 
 
 def _obey_signals(loader: Loader, console: Console, *, grace: float) -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import click
 
+from bulkload.cli.check import check
 from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
 from bulkload.cli.presets import presets
@@ -28,6 +29,7 @@ def program() -> None:
 
 
 program.add_command(load)
+program.add_command(check)
 program.add_command(status)
 program.add_command(presets)
 program.add_command(emulator)

@@ -84,7 +84,7 @@ class Loader:
         self._settings = settings or Settings()
         self._reading = reading or Reading()
         self._intake = self._reading.intake(api_version=self._settings.api_version)
-        self._sources = list(_opened(sources, self._reading.layout))
+        self._sources = list(opened(sources, self._reading.layout))
         self._path = Path(ledger) if ledger is not None else _default_ledger(self._sources, suffix)
         if any(isinstance(source, FileSource) and _is_same(source.path, self._path) for source in self._sources):
             raise InputError(f"ledger {self._ledger_name} is the source itself; name another with --ledger")
@@ -327,7 +327,8 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _opened(sources: Iterable[Sources], layout: Layout) -> Iterator[Source]:
+def opened(sources: Iterable[Sources], layout: Layout) -> Iterator[Source]:
+    """What a caller named or gave, as sources in order; raises `InputError`."""
     names: list[str] = []
     for source in sources:
         if isinstance(source, str | os.PathLike):

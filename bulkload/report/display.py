@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from bulkload.report.meter import Progress
 from bulkload.report.text import duration
 
 Mode = Literal["auto", "bar", "plain", "none"]
@@ -17,10 +16,27 @@ BAR_PAUSE = 0.1
 PLAIN_PAUSE = 60.0
 
 
+class Moment(Protocol):
+    """Where a run is: `consumed` of `size` bytes, after so many seconds; as text it tells the rest shortly."""
+
+    @property
+    def consumed(self) -> int: ...
+
+    @property
+    def size(self) -> int | None: ...
+
+    @property
+    def elapsed(self) -> float: ...
+
+    @property
+    def at_length(self) -> str:
+        """The rest for a line that stands by itself."""
+
+
 class Display(Protocol):
     """Shows how far a run is until its task is cancelled; ends with `OSError` where nothing can be written any more."""
 
-    async def follow(self, progress: Callable[[], Progress]) -> None: ...
+    async def follow(self, progress: Callable[[], Moment]) -> None: ...
 
 
 def display(mode: Mode, console: Console) -> Display:
@@ -39,7 +55,7 @@ def display(mode: Mode, console: Console) -> Display:
 class NoDisplay:
     """Shows nothing."""
 
-    async def follow(self, progress: Callable[[], Progress]) -> None:
+    async def follow(self, progress: Callable[[], Moment]) -> None:
         pass
 
 
@@ -49,7 +65,7 @@ class PlainDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    async def follow(self, progress: Callable[[], Progress]) -> None:
+    async def follow(self, progress: Callable[[], Moment]) -> None:
         while True:
             await asyncio.sleep(PLAIN_PAUSE)
             self._console.print(_line(progress()), highlight=False, soft_wrap=True)
@@ -71,10 +87,10 @@ class BarDisplay:
             auto_refresh=False,
         )
 
-    async def follow(self, progress: Callable[[], Progress]) -> None:
+    async def follow(self, progress: Callable[[], Moment]) -> None:
         with self._bar:
             now = progress()
-            task = self._bar.add_task(_short(now), total=now.size)
+            task = self._bar.add_task(str(now), total=now.size)
             try:
                 while True:
                     self._draw(task, progress())
@@ -82,21 +98,11 @@ class BarDisplay:
             finally:
                 self._draw(task, progress())
 
-    def _draw(self, task: TaskID, now: Progress) -> None:
-        self._bar.update(task, completed=now.consumed, description=_short(now))
+    def _draw(self, task: TaskID, now: Moment) -> None:
+        self._bar.update(task, completed=now.consumed, description=str(now))
         self._bar.refresh()
 
 
-def _short(now: Progress) -> str:
-    parts = [f"{now.accepted:,} accepted"]
-    if now.failed:
-        parts.append(f"{now.failed:,} failed")
-    if now.throttled:
-        parts.append(f"{now.throttled:,} throttled")
-    parts.append(f"{now.rate:,.0f}/s")
-    return ", ".join(parts)
-
-
-def _line(now: Progress) -> str:
+def _line(now: Moment) -> str:
     done = f"{now.consumed / now.size:.0%} read, " if now.size else ""
-    return f"{duration(now.elapsed)}: {done}{_short(now)}, {now.in_flight} in flight"
+    return f"{duration(now.elapsed)}: {done}{now.at_length}"

@@ -64,6 +64,20 @@ class Progress:
     p50: float | None
     p99: float | None
 
+    def __str__(self) -> str:
+        parts = [f"{self.accepted:,} accepted"]
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        if self.throttled:
+            parts.append(f"{self.throttled:,} throttled")
+        parts.append(f"{self.rate:,.0f}/s")
+        return ", ".join(parts)
+
+    @property
+    def at_length(self) -> str:
+        """The same, and what tells more in a log."""
+        return f"{self}, {self.in_flight} in flight"
+
 
 class Meter:
     """Follows a session second by second."""
