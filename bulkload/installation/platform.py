@@ -39,9 +39,10 @@ def platform_of(fields: dict[str, object]) -> str | None:
     """An installation's platform in lower case, if that is one."""
     value = fields.get("platform")
     # The lower case of some letters that only look like Latin ones is Latin.
-    if type(value) is str and value.isascii() and value.lower() in PLATFORMS:
-        return value.lower()
-    return None
+    if type(value) is not str or not value.isascii():
+        return None
+    lower = value.lower()
+    return lower if lower in PLATFORMS else None
 
 
 def platform_findings(fields: dict[str, object]) -> Iterator[Finding]:

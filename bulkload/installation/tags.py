@@ -10,6 +10,9 @@ from bulkload.installation.words import kind, shown
 _CHARACTERS = re.compile(r"[A-Za-z0-9_@#.:-]+")
 LONGEST_TAG = 120
 
+# A good tag, told in one look.
+_is_tag = re.compile(r"[A-Za-z0-9_@#.:-]{1,120}").fullmatch
+
 # Documented; more than that were taken once.
 MOST_TAGS = 60
 
@@ -22,6 +25,8 @@ def tag_findings(tags: object, place: str = "tags") -> Iterator[Finding]:
         yield Finding("tags-not-a-list", f"{place} is a list of strings, this is {kind(tags)}")
         return
     for number, tag in enumerate(tags):
+        if type(tag) is str and _is_tag(tag):
+            continue
         if type(tag) is not str:
             yield Finding("tag-not-text", f"{place}[{number}] is a string, this is {kind(tag)}")
         elif tag.startswith("$"):
@@ -29,7 +34,7 @@ def tag_findings(tags: object, place: str = "tags") -> Iterator[Finding]:
         elif not _CHARACTERS.fullmatch(tag):
             allowed = "letters, digits and '_', '@', '#', '.', ':', '-'"
             yield Finding("tag-characters", f"{place}[{number}] {shown(tag)} is not 1 to {LONGEST_TAG} {allowed}")
-        elif len(tag) > LONGEST_TAG:
+        else:
             yield Finding(
                 "tag-too-long", f"{place}[{number}] {shown(tag)} has {len(tag):,} characters, {LONGEST_TAG} are allowed"
             )
