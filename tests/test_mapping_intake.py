@@ -30,6 +30,13 @@ def fields(datum: bytes | Fields, /, **flags: Any) -> Fields:
     return record.fields
 
 
+def described(row: Fields, /, **flags: Any) -> Fields:
+    """What a row becomes, before the check."""
+    (made,) = (build(MappingFlags(**flags)) or Nesting()).of_row(row)
+    assert not isinstance(made, Flaw), str(made)
+    return made[0]
+
+
 def body(datum: bytes | Fields, /, **flags: Any) -> bytes:
     (record,) = intake(**flags).records(datum)
     assert isinstance(record, Installation), str(record)
@@ -88,8 +95,8 @@ ROWS: list[tuple[str, Fields, Fields]] = [
 
 @pytest.mark.parametrize(("row", "expected"), [case[1:] for case in ROWS], ids=[case[0] for case in ROWS])
 def test_a_row_is_the_object_that_its_columns_describe(row: Fields, expected: Fields) -> None:
-    assert fields({**DEVICE, **row}) == {**DEVICE, **expected}
-    assert fields({**DEVICE, **row}, set={"expirationTime": ""}) == {**DEVICE, **expected}
+    assert described({**DEVICE, **row}) == {**DEVICE, **expected}
+    assert described({**DEVICE, **row}, set={"expirationTime": ""}) == {**DEVICE, **expected}
 
 
 def test_a_column_that_is_no_field_is_left_out_and_told() -> None:
@@ -115,13 +122,13 @@ def test_columns_that_have_no_place_are_a_flaw_where_both_hold_something(row: Fi
     found = flaw({**DEVICE, **row})
     assert (found.code, found.id) == ("mapping-failed", "a1")
     assert "column templates.w.body has no place: templates is no object" in found.message
-    assert fields({**DEVICE, **row, "templates": ""})["templates"] == {"w": {"body": "{}"}}
-    assert fields({**DEVICE, **row, "templates.w.body": "", "templates": ""}) == DEVICE
+    assert described({**DEVICE, **row, "templates": ""})["templates"] == {"w": {"body": "{}"}}
+    assert described({**DEVICE, **row, "templates.w.body": "", "templates": ""}) == DEVICE
 
 
 def test_a_json_column_and_nested_columns_are_one_object() -> None:
     row = {**DEVICE, "templates": '{"w": {"tags": ["a"]}}', "templates.w.body": "{}"}
-    assert fields(row, json_column=("templates",))["templates"] == {"w": {"tags": ["a"], "body": "{}"}}
+    assert described(row, json_column=("templates",))["templates"] == {"w": {"tags": ["a"], "body": "{}"}}
 
 
 def test_a_typed_sources_objects_stay_as_they_are() -> None:
@@ -139,7 +146,7 @@ def test_a_typed_sources_objects_stay_as_they_are() -> None:
 
 
 def test_other_columns_that_clash_are_nobodys_flaw() -> None:
-    assert fields({**DEVICE, "price": "1", "price.usd": "2"}, map={"userId": '"price.usd"'})["userId"] == "2"
+    assert described({**DEVICE, "price": "1", "price.usd": "2"}, map={"userId": '"price.usd"'})["userId"] == "2"
 
 
 SEEN: list[tuple[str, Fields, str]] = [
@@ -156,7 +163,7 @@ SEEN: list[tuple[str, Fields, str]] = [
 
 @pytest.mark.parametrize(("expression", "row", "value"), SEEN)
 def test_expressions_see_cells_by_their_columns_and_by_their_paths(expression: str, row: Fields, value: str) -> None:
-    assert fields({**DEVICE, **row}, map={"userId": expression})["userId"] == value
+    assert described({**DEVICE, **row}, map={"userId": expression})["userId"] == value
 
 
 def test_an_element_of_a_row_knows_the_row() -> None:

@@ -115,7 +115,7 @@ class Rows:
             holder = fields
             for inner_name in holders:
                 inner: Any = holder.get(inner_name)
-                if inner.__class__ is dict:
+                if type(inner) is dict:
                     if holder is fields and inner is row.get(inner_name):
                         # It stands in a cell: an object that others add to.
                         inner = fields[inner_name] = _copied(inner_name, inner)
