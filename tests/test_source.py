@@ -414,7 +414,8 @@ def decoded(form: Form, broken: bytes) -> bytes:
 async def test_a_truncated_file_gives_every_whole_line_that_came_and_then_halts(tmp_path: Path, form: Form) -> None:
     data = form(MANY)
     cuts = {5, 9, 10, 11, 20, *range(1000, len(data), len(data) // 13), len(data) - 9, len(data) - 4, len(data) - 1}
-    for cut in sorted(cuts):
+    for cut in sorted(cuts - ({5} if form in (bzipped, xzipped) else set())):
+        # Of these two, five bytes do not say yet what they begin.
         path = written(tmp_path, data[:cut])
         objects, line = await read_broken(FileSource(path))
         told = decoded(form, data[:cut])

@@ -157,7 +157,7 @@ def _header(name: str, text: Peeked, layout: Layout) -> Table:
     while True:
         head = text.look(size)
         table = read_header(name, head, is_whole=text.is_whole, delimiter=layout.separator)
-        if table is not None:
+        if table is not None and table.first.offset <= MAX_LINE + HEAD:
             return table
         if len(head) > MAX_LINE:
             raise InputError(f"source {name} has a header row of more than {MAX_LINE:,} bytes; is it a table at all?")
