@@ -53,7 +53,7 @@ class Laid(Protocol):
         """The columns of CSV; None where source objects are JSON."""
 
     @property
-    def delimiter(self) -> str: ...
+    def delimiter(self) -> str | None: ...
 
 
 class DeadLetters:
@@ -166,7 +166,7 @@ def forms(sources: Sequence[Laid], encoding: str) -> list[Form]:
                 known[layout] = _JsonForm()
             else:
                 tables += 1
-                known[layout] = _CsvForm(source.columns, source.delimiter, encoding, number=tables)
+                known[layout] = _CsvForm(source.columns, source.delimiter or ",", encoding, number=tables)
         made.append(known[layout])
     return made
 

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
+import orjson
+
 from bulkload.installation import Checker
-from bulkload.mapping import Intake, MappingFlags
+from bulkload.mapping import Intake, MappingFlags, build
 from bulkload.mapping.flags import Transform
 from bulkload.source.layout import Format, Layout
 
@@ -60,9 +62,17 @@ class Reading:
 
     def intake(self, *, api_version: str | None = None) -> Intake:
         """What turns source objects into records; raises `InputError` for a flag that cannot be used."""
-        return Intake(Checker())
+        checker = Checker(allow=self.allow, deny=self.deny, api_version=api_version)
+        return Intake(checker, build(self.mapping))
 
     @property
     def fingerprint(self) -> str:
         """Tells apart what makes other records of the same sources; empty where every flag has its default."""
-        return ""
+        mapping = build(self.mapping)
+        layout = {
+            name: value
+            for name, value in asdict(self.layout).items()
+            if name != "format" and value != getattr(Layout(), name)
+        }
+        parts = [mapping.fingerprint if mapping else "", orjson.dumps(layout).decode() if layout else ""]
+        return " ".join(part for part in parts if part)

@@ -602,7 +602,7 @@ def folded(ledger: Path) -> list[tuple[str, int, str | None, str]]:
 
 def installation(id_: str, **fields: Any) -> bytes:
     """One line of NDJSON that passes the check, its end left off."""
-    body = {"installationId": id_, "platform": "apns", "pushChannel": f"{CHANNEL}{id_}", **fields}
+    body = {"installationId": id_, "platform": "gcm", "pushChannel": f"{CHANNEL}{id_}", **fields}
     return json.dumps(body, separators=(",", ":")).encode()
 
 

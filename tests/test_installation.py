@@ -1,4 +1,4 @@
-"""A body is sent as it came, mended where the service reads it otherwise, or has flaws; whatever comes, nothing raises."""
+"""A body is sent as it came, mended where the service reads it otherwise, or has flaws; nothing ever raises."""
 
 import json
 import math

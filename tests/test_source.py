@@ -1,10 +1,12 @@
 """Source objects are the lines that stand in the source, each at its place, however it comes and wherever it ends."""
 
 import asyncio
+import bz2
 import errno
 import gzip
 import io
 import itertools
+import lzma
 import os
 import random
 import sys
@@ -40,8 +42,9 @@ from bulkload.source import (
 )
 from bulkload.source.files import FINGERPRINT_BYTES
 from bulkload.source.iterables import FINGERPRINT_RECORDS, TOGETHER, Element
-from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, Readable, chunks, split
+from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, chunks, split
 from bulkload.source.reading import AHEAD, in_thread, read_ahead
+from bulkload.source.streams import CHUNK, Readable
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -203,8 +206,17 @@ def zstandard(*parts: bytes) -> bytes:
 # As the program zstd writes it.
 CHECKED: Mapping[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 
-FORMS = pytest.mark.parametrize("form", [plain, gzipped, zstandard])
-COMPRESSED = pytest.mark.parametrize("form", [gzipped, zstandard])
+
+def bzipped(*parts: bytes) -> bytes:
+    return b"".join(bz2.compress(part) for part in parts)
+
+
+def xzipped(*parts: bytes) -> bytes:
+    return b"".join(lzma.compress(part, preset=0) for part in parts)
+
+
+FORMS = pytest.mark.parametrize("form", [plain, gzipped, zstandard, bzipped, xzipped])
+COMPRESSED = pytest.mark.parametrize("form", [gzipped, zstandard, bzipped, xzipped])
 Form = Callable[..., bytes]
 
 PIECES = st.sampled_from(
@@ -320,9 +332,9 @@ class Endless:
         return block
 
 
-@pytest.mark.parametrize("block", [b"x" * lines.CHUNK, b"x" * 255 + b"\n"], ids=["one-line", "many-lines"])
+@pytest.mark.parametrize("block", [b"x" * CHUNK, b"x" * 255 + b"\n"], ids=["one-line", "many-lines"])
 def test_memory_does_not_grow_with_the_source(block: bytes) -> None:
-    stream = Endless(block * (lines.CHUNK // len(block)), 200_000_000)
+    stream = Endless(block * (CHUNK // len(block)), 200_000_000)
     tracemalloc.start()
     try:
         last = 0
@@ -363,8 +375,11 @@ async def test_a_file_s_form_is_told_by_its_bytes_and_not_by_its_name(tmp_path: 
     assert await read(FileSource(written(tmp_path, form(b"{}\n"), name))) == [Found(b"{}", 0, 1)]
 
 
-async def test_zeros_after_a_gzip_member_are_padding(tmp_path: Path) -> None:
-    assert await read(FileSource(written(tmp_path, gzipped(b"{}\n") + b"\0" * 512))) == [Found(b"{}", 0, 1)]
+@pytest.mark.parametrize("form", [gzipped, bzipped, xzipped])
+async def test_zeros_after_a_member_are_padding(tmp_path: Path, form: Form) -> None:
+    padded = form(b"{}\n") + b"\0" * 512
+    assert await read(FileSource(written(tmp_path, padded))) == [Found(b"{}", 0, 1)]
+    assert await read(FileSource(written(tmp_path, padded + form(b"{}")))) == [Found(b"{}", 0, 1), Found(b"{}", 3, 2)]
 
 
 async def test_a_zstandard_file_that_begins_with_a_skippable_frame_is_read(tmp_path: Path) -> None:
@@ -388,6 +403,10 @@ def decoded(form: Form, broken: bytes) -> bytes:
     """All that the bytes before the break say."""
     if form is gzipped:
         return zlib.decompressobj(wbits=31).decompress(broken)
+    if form is bzipped:
+        return bz2.BZ2Decompressor().decompress(broken)
+    if form is xzipped:
+        return lzma.LZMADecompressor().decompress(broken)
     return zstd.ZstdDecompressor().decompress(broken)
 
 
@@ -585,11 +604,47 @@ def test_a_missing_source_is_refused(tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path / "gone")
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def names_of(*names: str | Path) -> list[str]:
+    return [source.name for source in find_sources(map(str, names))]
+
+
+def test_a_folder_means_every_file_in_it_sorted(tmp_path: Path) -> None:
+    for name in ("b.ndjson", "day=2/part-0", "day=10/part-0", "a.csv", "README"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        written(tmp_path, b"{}", name)
+    expected = [str(tmp_path / name) for name in ("README", "a.csv", "b.ndjson", "day=10/part-0", "day=2/part-0")]
+    assert names_of(tmp_path) == names_of(f"{tmp_path}/") == expected
+    assert names_of(tmp_path / "day=*") == expected[3:]
+    assert names_of(f"file://{tmp_path}/day=2") == expected[4:]
+    assert names_of(tmp_path / "**") == expected
+
+
+def test_a_folder_does_not_mean_what_is_hidden_or_what_runs_leave_behind(tmp_path: Path) -> None:
+    left = ("a.ledger", "a.ledger-wal", "a.ledger.dead.ndjson", "a.ledger.20260102T030405Z", ".hidden", "_SUCCESS")
+    for name in (*left, ".git/config", "_delta_log/0.json", "a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        written(tmp_path, b"{}", name)
+    assert names_of(tmp_path) == [str(tmp_path / "a")]
+
+
+def test_a_folder_without_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    expected = f"source {tmp_path / 'folder'} is a folder; name a file, or - for standard input"
+    expected = f"source {tmp_path / 'folder'} is a folder without a file; check the path"
     assert refusal(tmp_path / "folder") == expected
     assert refusal(tmp_path / "*") == expected
+
+
+@pytest.mark.parametrize("pattern", ["*.dead.*", "*.dead.ndjson", "a.ledger.dead.*"])
+def test_a_pattern_that_says_so_means_dead_letters(tmp_path: Path, pattern: str) -> None:
+    for name in ("a", "a.ledger", "a.ledger.dead.ndjson"):
+        written(tmp_path, b"{}", name)
+    assert names_of(tmp_path / pattern) == [str(tmp_path / "a.ledger.dead.ndjson")]
+
+
+def test_a_file_s_ledger_is_named_after_its_path_and_standard_input_s_after_nothing(tmp_path: Path) -> None:
+    assert FileSource(written(tmp_path, b"{}")).ledger_name == str(tmp_path / "devices.ndjson")
+    assert StandardInput(Stream(b"")).ledger_name is None
+    assert IterableSource([]).ledger_name is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="the one file that opens and cannot be read is Linux's")
@@ -613,17 +668,20 @@ def test_a_named_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) 
     assert " is no regular file" in refusal(tmp_path / "pipe")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
-def test_a_file_of_utf_16_is_refused_with_what_to_do(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_file_of_utf_16_or_32_is_refused_with_what_to_do(tmp_path: Path, encoding: str) -> None:
     path = written(tmp_path, "\ufeff{}\n".encode(encoding))
-    assert refusal(path) == f"source {path} is UTF-16 text; convert it to UTF-8 first, for example with iconv"
+    assert refusal(path) == (
+        f"source {path} is {encoding[:6].upper()} text; say --encoding {encoding[:6]}, "
+        "or convert it to UTF-8 first, for example with iconv"
+    )
 
 
 UTF_16 = "{}\n".encode("utf-16")
 
 
 async def test_standard_input_of_utf_16_is_refused_with_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"^source - is UTF-16 text; convert it to UTF-8 first, .*$"):
+    with pytest.raises(InputError, match=r"^source - is UTF-16 text; say --encoding utf-16, or convert it .*$"):
         await StandardInput(Stream(UTF_16, [1])).fingerprint()
 
 

@@ -10,6 +10,7 @@ import click
 from bulkload.cli.check import check
 from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
+from bulkload.cli.presets import presets
 from bulkload.cli.status import status
 from bulkload.errors import BUG, BulkloadError
 
@@ -30,6 +31,7 @@ def program() -> None:
 program.add_command(load)
 program.add_command(check)
 program.add_command(status)
+program.add_command(presets)
 program.add_command(emulator)
 
 

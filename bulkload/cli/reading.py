@@ -1,50 +1,45 @@
 """The flags that say how sources are read, mapped and checked; ``load`` and ``check`` share them."""
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from bulkload.cli.options import flag
-from bulkload.mapping.flags import REPAIRS, TAG_SEPARATOR
+from bulkload.mapping import REPAIRS, TAG_SEPARATOR, assignment, value_rule
 from bulkload.reading import Reading, ReadingFlags
 from bulkload.source.layout import FORMATS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Where a pair is cut: at the first equals sign that stands in no quotes and behind no backslash.
-_PAIR = re.compile(r'((?:"(?:[^"\\]|\\.)*"|\\.|[^="\\])+)=(.*)', re.DOTALL)
-_VALUE = re.compile(r'((?:"(?:[^"\\]|\\.)*"|\\.|[^:"\\])+):((?:\\.|[^=\\])*)=(.*)', re.DOTALL)
-_ESCAPED = re.compile(r"\\([:=\\])")
 
-
-class Pair(click.ParamType[tuple[str, str]]):
-    """``FIELD=VALUE``, cut at the first equals sign outside of quotes."""
+class Pair(click.ParamType[tuple[str, ...]]):
+    """``FIELD=VALUE``, cut at the first equals sign outside of quotes; from a config file it comes as a pair."""
 
     name = "pair"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        found = _PAIR.fullmatch(value)
-        if found is None:
-            self.fail(f"{value!r} is not of the form FIELD=VALUE", param, ctx)
-        return found[1].strip(), found[2]
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,  # noqa: ARG002 - click's signature
+    ) -> tuple[str, ...]:
+        assert param is not None
+        return tuple(value) if isinstance(value, tuple) else assignment(param.opts[0], value)
 
 
-class Translation(click.ParamType[tuple[str, str, str]]):
+class Translation(click.ParamType[tuple[str, ...]]):
     r"""``FIELD:FROM=TO``; ``\:`` and ``\=`` stand for the signs themselves."""
 
     name = "translation"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str, str]:
-        if isinstance(value, tuple):
-            return value
-        found = _VALUE.fullmatch(value)
-        if found is None:
-            self.fail(f"{value!r} is not of the form FIELD:FROM=TO", param, ctx)
-        return found[1].strip(), _ESCAPED.sub(r"\1", found[2]), _ESCAPED.sub(r"\1", found[3])
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002 - click's signature
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        return tuple(value) if isinstance(value, tuple) else value_rule(value)
 
 
 class Words(click.ParamType[tuple[str, ...]]):
@@ -63,7 +58,7 @@ class Words(click.ParamType[tuple[str, ...]]):
 
 
 _FLAGS = (
-    flag("--format", type=click.Choice(FORMATS), default="auto", help="What the sources hold.  [default: by content]"),
+    flag("--format", type=click.Choice(FORMATS), default="auto", help="What the sources hold; auto tells by content."),
     flag("--delimiter", metavar="CHAR", help="Between the cells of CSV; tab for a tab.  [default: by the header]"),
     flag("--encoding", default="utf-8", help="The sources' text encoding."),
     flag("--records", metavar="PATH", help="Where the array is in a JSON document, such as channels."),

@@ -310,10 +310,10 @@ class Loader:
 def _default_ledger(sources: list[Source], suffix: str) -> Path:
     if not sources:
         raise InputError("no source is named; name a file, a pattern, or - for standard input")
-    first = sources[0]
-    if not isinstance(first, FileSource):
+    name = sources[0].ledger_name
+    if name is None:
         raise InputError("standard input and iterables have no name for a ledger; name one with --ledger")
-    return first.path.with_name(f"{first.path.name}{suffix}")
+    return Path(f"{name}{suffix}")
 
 
 def _write_end(ledger: Ledger, session: Session, summary: Summary) -> None:

@@ -9,9 +9,6 @@ from bulkload.installation import Fields
 # A user's own function in place of each, where and map: a deterministic generator of installations.
 Transform = Callable[[Fields], Iterable[Fields]]
 
-# What can be mended rather than refused.
-REPAIRS = ("id", "tags", "user-id", "system-tags")
-
 # What stands between the tags of one cell or text.
 TAG_SEPARATOR = "|"
 

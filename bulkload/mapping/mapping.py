@@ -6,8 +6,8 @@ from typing import Protocol
 from bulkload.installation import Fields, Finding, Flaw
 
 # What a mapping makes of a source object, one by one: an installation's fields with what there is to say of how they
-# were made, or why they could not be.
-Mapped = tuple[Fields, tuple[Finding, ...]] | Flaw
+# were made, why they could not be, or None for one that it leaves out.
+Mapped = tuple[Fields, tuple[Finding, ...]] | Flaw | None
 
 
 class Mapping(Protocol):
@@ -16,10 +16,6 @@ class Mapping(Protocol):
     @property
     def fingerprint(self) -> str:
         """A text that tells this mapping from another, for the ledger; empty where it changes nothing."""
-
-    @property
-    def is_one_to_one(self) -> bool:
-        """Whether every source object yields exactly one record."""
 
     @property
     def leaves_objects(self) -> bool:

@@ -34,7 +34,7 @@ OWN = frozenset(
     }
 )
 
-_BY_LETTERS = {name.lower(): name for name in OWN}
+_BY_LETTERS = {name.lower(): name for name in OWN if name != "userID"}
 
 
 class Kind(Enum):

@@ -10,9 +10,11 @@ import orjson
 
 from bulkload.errors import InputError
 from bulkload.installation import Flaw
-from bulkload.source.lines import CHUNK, KEPT_OF_LONG_LINE, MAX_LINE, too_long
+from bulkload.source.layout import FormName
+from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, too_long
 from bulkload.source.place import Batch, Broken, Place
 from bulkload.source.reading import read_ahead
+from bulkload.source.streams import CHUNK
 
 # The records of an iterable that tell it apart from another.
 FINGERPRINT_RECORDS = 100
@@ -43,10 +45,12 @@ class IterableSource:
     name = "iterable"
     size = None
     consumed = 0
+    ledger_name = None
     can_seek = False
     can_reread = False
+    form: FormName = "ndjson"
     columns = None
-    delimiter = ","
+    delimiter = None
 
     def __init__(self, elements: Iterable[Element] | AsyncIterable[Element]) -> None:
         if isinstance(elements, Mapping | bytes):

@@ -2,27 +2,18 @@
 
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 from bulkload.installation import Flaw
-from bulkload.source.place import Batch, Broken, Place
-
-# A read of 256 KiB holds some 600 installations: the hand-over between threads is paid once for all of them.
-CHUNK = 256 * 1024
+from bulkload.source.layout import FormName
+from bulkload.source.place import Batch, Broken, Datum, Place
+from bulkload.source.streams import BOM, CHUNK, Readable
 
 # The longest line that is taken for a record; the service's own limit of a request is far below.
 MAX_LINE = 1024 * 1024
 
 # What is kept of a longer line, so that a person can tell which one it was.
 KEPT_OF_LONG_LINE = 1024
-
-BOM = b"\xef\xbb\xbf"
-
-
-class Readable(Protocol):
-    """A stream whose `read` gives up to `size` bytes as soon as it has any, and nothing at the end."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 class Chunk(NamedTuple):
@@ -115,3 +106,46 @@ def split(chunk: Chunk) -> Batch:
     starts = accumulate((len(text) + 1 for text in texts[:-1]), initial=offset)
     kept = [(text, line + number, start) for number, (text, start) in enumerate(zip(data, starts, strict=True)) if text]
     return Batch([text for text, _, _ in kept], [at for _, at, _ in kept], [start for _, _, start in kept], end)
+
+
+class Lines:
+    """The form of one source object a line; `is_transcoded` where bytes that are no text may stand in it."""
+
+    name: ClassVar[FormName] = "ndjson"
+    columns = None
+    delimiter = None
+
+    def __init__(self, *, is_transcoded: bool = False) -> None:
+        self._is_transcoded = is_transcoded
+
+    def begins(self, start: Place) -> int:
+        return start.offset
+
+    def batches(self, stream: Readable, start: Place) -> Iterator[Batch]:
+        for chunk in chunks(stream, start):
+            batch = split(chunk)
+            if self._is_transcoded and b"\xed" in chunk.data:
+                batch = batch._replace(data=[_checked(datum) for datum in batch.data])
+            yield batch
+
+
+def _checked(datum: Datum) -> Datum:
+    """A line of transcoded text, or its flaw where a part of it could not be decoded."""
+    if isinstance(datum, bytes) and not is_text(datum):
+        return not_text(datum)
+    return datum
+
+
+def is_text(data: bytes) -> bool:
+    """Whether it is UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def not_text(data: bytes) -> Broken:
+    """A source object with bytes that its encoding does not have."""
+    words = "some of its bytes are no text in the encoding of the source; see --encoding"
+    return Broken(Flaw.of("not-text", words), data, len(data))

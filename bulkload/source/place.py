@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from bulkload.installation import Flaw
+from bulkload.source.layout import FormName
 
 
 class Place(NamedTuple):
@@ -64,20 +65,28 @@ class Source(Protocol):
         """Bytes read so far, on the same scale as `size`."""
 
     @property
+    def ledger_name(self) -> str | None:
+        """The path that a ledger's name begins with: the file's, an address's last segment, or None without one."""
+
+    @property
+    def form(self) -> FormName | None:
+        """What it holds, once its fingerprint was awaited."""
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The header of a table, once its fingerprint was awaited, without what dead letters add to it."""
+
+    @property
+    def delimiter(self) -> str | None:
+        """What stands between a table's cells, once its fingerprint was awaited."""
+
+    @property
     def can_seek(self) -> bool:
-        """Whether reading on from a place costs no more than reading from the start."""
+        """Whether reading on from a place costs nothing for what stands before it; known once its form is."""
 
     @property
     def can_reread(self) -> bool:
         """Whether `batches` can be called more than once."""
-
-    @property
-    def columns(self) -> tuple[str, ...] | None:
-        """The columns of CSV, known once `fingerprint` was awaited; None where source objects are JSON."""
-
-    @property
-    def delimiter(self) -> str:
-        """What stands between the cells of CSV."""
 
     async def fingerprint(self) -> str:
         """A text that is the same for the same content and tells another version apart."""

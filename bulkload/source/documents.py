@@ -1,0 +1,161 @@
+"""Elements of a JSON document's array, one by one."""
+
+import io
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import islice
+from typing import ClassVar, NamedTuple
+
+import ijson
+import orjson
+
+from bulkload.errors import InputError
+from bulkload.installation import Flaw
+from bulkload.source.layout import FormName
+from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, too_long
+from bulkload.source.place import Batch, Broken, Place
+from bulkload.source.streams import BOM, CHUNK, Chained, Readable, fill
+
+# Elements handed over together.
+TOGETHER = 256
+
+# The field by which an object is known to be an installation itself.
+_ID = "installationId"
+
+
+class Document:
+    """The form of one source object an element: of an array, or where `path` is empty, of a sequence of values.
+
+    Offsets are ordinals, and an element's line is its ordinal from 1: a parser does not tell more. Elements are written
+    anew, numbers with a fraction as JSON's usual readers take them. An element is parsed before its length is known, so
+    memory is that of the largest one. Several documents may follow one another.
+    """
+
+    name: ClassVar[FormName] = "json"
+    columns = None
+    delimiter = None
+
+    def __init__(self, path: str, *, is_certain: bool = True) -> None:
+        self._path = path
+        self._is_certain = is_certain
+
+    def __repr__(self) -> str:
+        return f"<Document {self._path or 'of values'}>"
+
+    def begins(self, start: Place) -> int:  # noqa: ARG002 - the parser has to read what comes before, too
+        return 0
+
+    def batches(self, stream: Readable, start: Place) -> Iterator[Batch]:
+        first = start.offset
+        elements = islice(_elements(stream, self._path), first, None)
+        data: list[bytes | Broken] = []
+        size, failure = 0, None
+        while failure is None:
+            try:
+                element = next(elements)
+            except StopIteration:
+                break
+            except ijson.JSONError as exc:
+                failure = exc
+                break
+            data.append(_datum(element))
+            size += len(data[-1].text if isinstance(data[-1], Broken) else data[-1])
+            if len(data) == TOGETHER or size > CHUNK:
+                yield _batch(data, first)
+                first, data, size = first + len(data), [], 0
+        if data:
+            yield _batch(data, first)
+        if failure is not None:
+            # The parser's own words hold what stands there: push channels.
+            raise EOFError(f"its JSON is broken or cut short after element {first + len(data):,}") from failure
+        if not self._is_certain and first + len(data) == 0:
+            raise EOFError(f"it holds no array {self._path.removesuffix('.item')}, or an empty one")
+
+
+def _elements(stream: Readable, path: str) -> Iterator[object]:
+    yield from ijson.items(_unmarked(stream), path, multiple_values=True, buf_size=CHUNK)
+
+
+def _unmarked(stream: Readable) -> Readable:
+    """The stream without its byte order mark."""
+    head = fill(stream, len(BOM))
+    return Chained(io.BytesIO(head.removeprefix(BOM)), stream)
+
+
+def _batch(data: list[bytes | Broken], first: int) -> Batch:
+    end = first + len(data)
+    return Batch(data, range(first + 1, end + 1), range(first, end), Place(end, end + 1))
+
+
+def _datum(element: object) -> bytes | Broken:
+    try:
+        data = orjson.dumps(element, default=_number)
+    except TypeError:
+        # orjson.JSONEncodeError is one: an integer beyond 64 bits, or nested deeper than what it writes.
+        try:
+            text = json.dumps(element, default=_number, ensure_ascii=False, separators=(",", ":"))
+            data = text.encode(errors="surrogatepass")
+        except RecursionError:
+            return Broken(Flaw.of("too-deep", "the element is nested too deep to be written"), b"", 0)
+    return too_long(data[:KEPT_OF_LONG_LINE], len(data)) if len(data) > MAX_LINE else data
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, Decimal)
+    return float(value)
+
+
+class Arrays(NamedTuple):
+    """What the objects at the top of a document hold: the paths of arrays of objects, and of empty ones."""
+
+    of_objects: list[str]
+    empty: list[str]
+    of_others: list[str]
+    has_id: bool
+    """Whether the document is an installation."""
+
+
+def arrays(stream: Readable) -> Arrays:
+    """Look through a document, up to its end or to where it is broken, for arrays that stand in no other array."""
+    found = Arrays([], [], [], has_id=False)
+    is_in: str | None = None
+    is_first = False
+    try:
+        for prefix, event, value in ijson.parse(_unmarked(stream), multiple_values=True, buf_size=CHUNK):
+            if is_in is not None:
+                if is_first:
+                    kind = {"start_map": found.of_objects, "end_array": found.empty}.get(event, found.of_others)
+                    kind += [is_in] if is_in not in kind else []
+                    is_first = False
+                if event == "end_array" and prefix == is_in:
+                    is_in = None
+            elif event == "start_array":
+                is_in, is_first = prefix, True
+            elif event == "map_key" and value == _ID and not prefix:
+                found = found._replace(has_id=True)
+    except ijson.JSONError:
+        pass
+    return found
+
+
+def choose(name: str, found: Arrays, records: str | None) -> Document:
+    """The array that holds the records; raises `InputError` where that is not clear."""
+    known = found.of_objects + [path for path in found.empty + found.of_others if path not in found.of_objects]
+    if records is not None:
+        if records not in known:
+            there = f"its arrays are {_listed(known)}" if known else "it holds none"
+            raise InputError(f"source {name} holds no array {records}; {there}: name one with --records")
+        return Document(f"{records}.item")
+    candidates = found.of_objects or found.empty
+    if found.has_id or not candidates:
+        return Document("")
+    if len(candidates) > 1:
+        raise InputError(
+            f"source {name} holds several arrays, {_listed(candidates)}; name the one of the records with --records"
+        )
+    return Document(f"{candidates[0]}.item")
+
+
+def _listed(paths: list[str]) -> str:
+    return ", ".join(paths[:10]) + (" and more" if len(paths) > 10 else "")
