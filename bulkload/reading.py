@@ -10,7 +10,11 @@ import orjson
 from bulkload.installation import Checker
 from bulkload.mapping import Intake, MappingFlags, build
 from bulkload.mapping.flags import Transform
+from bulkload.mapping.presets import find_preset
 from bulkload.source.layout import Format, Layout
+
+# What of the layout makes other records of the same source. The form is told again, and by the same content.
+_SHAPING = ("delimiter", "encoding", "records")
 
 
 class ReadingFlags(TypedDict, total=False):
@@ -58,7 +62,9 @@ class Reading:
                 given[name] = tuple(given[name])
         if "repair" in given:
             given["repair"] = frozenset(given["repair"])
-        return cls(layout=Layout(**layout), mapping=MappingFlags(**given), **rules)
+        mapping = MappingFlags(**given)
+        usual = find_preset(mapping.preset).records if mapping.preset is not None else None
+        return cls(layout=Layout(**layout, usual=usual, is_whole=mapping.each is not None), mapping=mapping, **rules)
 
     def intake(self, *, api_version: str | None = None) -> Intake:
         """What turns source objects into records; raises `InputError` for a flag that cannot be used."""
@@ -72,7 +78,7 @@ class Reading:
         layout = {
             name: value
             for name, value in asdict(self.layout).items()
-            if name != "format" and value != getattr(Layout(), name)
+            if name in _SHAPING and value != getattr(Layout(), name)
         }
         parts = [mapping.fingerprint if mapping else "", orjson.dumps(layout).decode() if layout else ""]
         return " ".join(part for part in parts if part)

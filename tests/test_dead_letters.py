@@ -23,7 +23,7 @@ from bulkload.load import graves
 from bulkload.load.graves import Graves
 from bulkload.record import Origin, Outcome
 from bulkload.source import Broken, Datum, Place
-from tests.processes import RecordingHub, counts, installation, refusal, rows, run
+from tests.processes import CHANNEL, RecordingHub, counts, installation, refusal, rows, run
 
 Fields = dict[str, Any]
 
@@ -62,7 +62,7 @@ def good(number: int) -> bytes:
 
 
 def bad(number: int) -> bytes:
-    return installation(f"bad {number}")
+    return installation(f"bad {number}", pushChannel=f"{CHANNEL}{number}")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ NAMES = st.sampled_from(
     ]
 )
 OBJECTS = st.dictionaries(NAMES, JSON, max_size=8)
-ROWS = st.dictionaries(NAMES, st.text(max_size=12) | SCALARS, max_size=10)
+ROWS = st.dictionaries(NAMES, st.text(max_size=12) | JSON, max_size=10)
 
 EVERYTHING = MappingFlags(
     json_column=("token",),

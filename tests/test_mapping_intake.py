@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bulkload.installation import Checker, Fields, Flaw, Installation
 from bulkload.mapping import Intake, MappingFlags, build
+from bulkload.mapping.mappings import Nesting
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -121,6 +122,20 @@ def test_columns_that_have_no_place_are_a_flaw_where_both_hold_something(row: Fi
 def test_a_json_column_and_nested_columns_are_one_object() -> None:
     row = {**DEVICE, "templates": '{"w": {"tags": ["a"]}}', "templates.w.body": "{}"}
     assert fields(row, json_column=("templates",))["templates"] == {"w": {"tags": ["a"], "body": "{}"}}
+
+
+def test_a_typed_sources_objects_stay_as_they_are() -> None:
+    inner = {"tags": ["a"]}
+    row = {**DEVICE, "templates": {"w": inner}, "templates.w.body": "{}", "secondaryTiles.t": inner}
+    merged = {"w": {"tags": ["a"], "body": "{}"}}
+    mapped = build(MappingFlags(set={"userId": "u"}))
+    assert mapped is not None
+    for made in (mapped, Nesting()):
+        (one,) = made.of_row(row)
+        assert not isinstance(one, Flaw)
+        assert one[0]["templates"] == merged
+        assert inner == {"tags": ["a"]}
+    assert flaw({**DEVICE, "templates.w": {"body": object()}}).message.startswith("column templates.w: its object")
 
 
 def test_other_columns_that_clash_are_nobodys_flaw() -> None:

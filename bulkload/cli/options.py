@@ -96,7 +96,8 @@ def _flags(path: Path, command: click.Command, settings: dict[str, Any], others:
         if option.multiple:
             texts = list(_pairs(value)) if isinstance(value, dict) else value
             if not isinstance(texts, list) or not all(isinstance(text, str | tuple) for text in texts):
-                raise InputError(f"config file {path}: {option.opts[0]} is a list of texts or a table, not {value!r}")
+                words = "a list of texts, or a table of them"
+                raise InputError(f"config file {path}: {option.opts[0]} is {words}, not {value!r}")
             yield str(option.name), texts
             continue
         wanted, words = _wanted(option)
@@ -105,13 +106,16 @@ def _flags(path: Path, command: click.Command, settings: dict[str, Any], others:
         yield str(option.name), value if option.is_flag or isinstance(value, list) else str(value)
 
 
-def _pairs(table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The pairs or triples of a table: ``{installationId = "id"}``, ``{platform = {android = "fcmv1"}}``."""
+def _pairs(table: dict[str, Any]) -> Iterator[tuple[str, ...] | None]:
+    """The pairs or triples of a table: ``{installationId = "id"}``, ``{platform = {android = "fcmv1"}}``.
+
+    None stands for what is neither.
+    """
     for key, value in table.items():
         if isinstance(value, dict):
-            yield from ((key, *rest) for rest in _pairs(value))
+            yield from ((key, *rest) if rest is not None else None for rest in _pairs(value))
         else:
-            yield key, str(value)
+            yield (key, str(value)) if type(value) in (str, int, float) else None
 
 
 def _wanted(option: click.Option) -> tuple[tuple[type, ...], str]:

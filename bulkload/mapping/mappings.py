@@ -48,7 +48,7 @@ class Nesting:
     def of_row(self, row: Fields) -> Sequence[Mapped]:
         try:
             header = self._rows.header(row)
-            return ((self._rows.own(self._rows.view(row, header), header), header.unknown),)
+            return ((self._rows.installation(row, header), header.unknown),)
         except Unmappable as exc:
             return (_known(exc.flaw, row),)
 
@@ -120,7 +120,7 @@ class FlagMapping:
         try:
             header = self._rows.header(row)
             view = row if header.is_plain else self._rows.view(row, header)
-            return (self._mapped(self._rows.own(view, header), view),)
+            return (self._mapped(self._rows.own(view, header.own), view),)
         except Unmappable as exc:
             return (self._flaw(exc.flaw, {}, row),)
 
@@ -176,7 +176,7 @@ class FlagMapping:
         except Unmappable as exc:
             yield self._flaw(exc.flaw, {}, source_object)
             return
-        own = self._own_fields(source_object) if header is None else self._rows.own(source_object, header)
+        own = self._own_fields(source_object) if header is None else self._rows.own(source_object, header.own)
         yield self._mapped(own, source_object)
 
     def _transformed(self, transform: TransformRun, source_object: Fields) -> Iterator[Mapped]:

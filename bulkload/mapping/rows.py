@@ -1,9 +1,11 @@
 """Rows as objects: columns that are field paths are nested, empty cells are absent, tags are split."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import orjson
 
 from bulkload.installation import Fields, Finding
-from bulkload.mapping.paths import OWN, Kind, Path, Unmappable, kind, parse, write
+from bulkload.mapping.paths import OWN, Kind, Unmappable, kind, parse, write
 from bulkload.mapping.tags import split
 
 # The columns that a file of dead letters adds to those of its source.
@@ -12,25 +14,31 @@ DEAD_LETTER_COLUMNS = "_bulkload_"
 # Files of one load seldom have two headers; a source whose rows all differ must not fill the memory.
 KEPT_HEADERS = 64
 
+_TEXTS = frozenset(name for name in OWN if kind((name,)) is Kind.TEXT)
+
 
 class Column(NamedTuple):
-    """A column that is not just a top-level field by its own name."""
+    """A column that is not just a top-level field by its own name: where its cells belong, and what they hold."""
 
     name: str
-    path: Path
-    is_tags: bool
+    holders: tuple[str, ...]
+    last: str
+    kind: Kind
 
 
 class Header(NamedTuple):
-    """What the columns of a row are, found out once for all rows that have them.
+    """What the columns of a row are, found out once for all rows that have them."""
 
-    `flat` are top-level fields, `nested` are the others, parents first; `own` are the top-level names among all that an
-    installation has.
-    """
-
-    flat: tuple[str, ...]
-    nested: tuple[Column, ...]
+    seen: tuple[str, ...]
+    """The columns that expressions see by their own names."""
     own: tuple[str, ...]
+    """The top-level names among all paths that are an installation's."""
+    own_flat: tuple[str, ...]
+    """Those of them that are a column by the same name."""
+    nested: tuple[Column, ...]
+    """The columns that belong elsewhere, outer ones first."""
+    own_nested: tuple[Column, ...]
+    """Those of them that are an installation's."""
     unknown: tuple[Finding, ...]
     """A warning for each column that is no field of an installation."""
     is_plain: bool
@@ -38,7 +46,11 @@ class Header(NamedTuple):
 
 
 class Rows:
-    """Makes objects of rows, which stay as they are."""
+    """Makes objects of rows, which stay as they are.
+
+    `leave_out` are the fields for which a row's own are not taken. A typed source's whole numbers become texts where an
+    installation holds a text.
+    """
 
     def __init__(self, tag_separator: str, leave_out: frozenset[str] = frozenset()) -> None:
         self._tag_separator = tag_separator
@@ -61,70 +73,96 @@ class Rows:
         self._columns, self._header = columns, header
         return header
 
-    def view(self, row: Fields, header: Header) -> Fields:
-        """What expressions see of a row: its cells by their columns, and what is nested as well."""
-        if header.is_plain:
-            return row
-        fields = {name: row[name] for name in (*header.flat, *(column.name for column in header.nested))}
-        self._nest(fields, row, header)
+    def installation(self, row: Fields, header: Header) -> Fields:
+        """The installation that a row's columns describe by themselves; raises `Unmappable`."""
+        fields = self.own(row, header.own_flat)
+        if header.own_nested:
+            self._nest(fields, row, header.own_nested)
         return fields
 
-    def own(self, view: Fields, header: Header) -> Fields:
-        """An installation's fields among what a row holds, as a new object."""
+    def view(self, row: Fields, header: Header) -> Fields:
+        """What expressions see of a row: its cells by their columns, and what is nested; raises `Unmappable`."""
+        if header.is_plain:
+            return row
+        fields = {name: row[name] for name in header.seen}
+        self._nest(fields, row, header.nested)
+        return fields
+
+    def own(self, source: Fields, names: tuple[str, ...]) -> Fields:
+        """The fields of these names that are not empty, as a new object."""
         fields: Fields = {}
-        for name in header.own:
-            _take(fields, name, view.get(name))
+        for name in names:
+            value = source.get(name)
+            if value.__class__ is str:
+                if value:
+                    fields[name] = value
+            # 0 and false, which only typed sources have, are not empty.
+            elif value or value == 0:
+                fields[name] = str(value) if value.__class__ is int and name in _TEXTS else value
         if "userID" in fields:
             fields.setdefault("userId", fields.pop("userID"))
         return fields
 
-    def _nest(self, fields: Fields, row: Fields, header: Header) -> None:
-        made: set[int] = set()
-        for column, path, is_tags in header.nested:
-            value = row[column]
-            if is_tags and type(value) is str:
+    def _nest(self, fields: Fields, row: Fields, columns: tuple[Column, ...]) -> None:
+        for name, holders, last, kind_ in columns:
+            value = row[name]
+            if value.__class__ is not str:
+                value = _typed(name, value, kind_)
+            elif kind_ is Kind.TAGS:
                 value = split(value, self._tag_separator)
             if not value and value != 0:
-                if path[0] == column:
-                    fields.pop(column, None)
                 continue
             holder = fields
-            for depth, name in enumerate(path[:-1], 1):
-                inner = holder.get(name)
-                if not inner:
-                    inner = {}
-                elif type(inner) is not dict:
-                    if path[0] in OWN:
-                        raise Unmappable(f"column {column} has no place: {write(path[:depth])} is no object")
+            for inner_name in holders:
+                inner: Any = holder.get(inner_name)
+                if inner.__class__ is dict:
+                    if holder is fields and inner is row.get(inner_name):
+                        # It stands in a cell: an object that others add to.
+                        inner = fields[inner_name] = _copied(inner_name, inner)
+                    holder = inner
+                elif inner is None or inner == "":
+                    holder[inner_name] = holder = {}
+                else:
+                    self._refuse(name, holders, inner_name)
                     break
-                elif id(inner) not in made:
-                    # It stands in a cell: a JSON column that others add to.
-                    inner = {**inner}
-                made.add(id(inner))
-                holder[name] = holder = inner
             else:
-                holder[path[-1]] = str(value) if type(value) is int and kind(path) is Kind.TEXT else value
+                holder[last] = value
+
+    @staticmethod
+    def _refuse(column: str, holders: tuple[str, ...], at: str) -> None:
+        """Two columns that claim one place, both with something in them; others than an installation's may."""
+        if holders[0] in OWN:
+            place = write(holders[: holders.index(at) + 1])
+            raise Unmappable(f"column {column} has no place: {place} is no object")
 
 
-def _take(fields: Fields, name: str, value: object) -> None:
-    """Put a cell under its name. An empty one is absent; typed sources have numbers, and 0 and false are not empty."""
-    if value.__class__ is str:
-        if value:
-            fields[name] = value
-    elif value or value == 0:
-        fields[name] = str(value) if value.__class__ is int and kind((name,)) is Kind.TEXT else value
+def _typed(column: str, value: Any, kind_: Kind) -> Any:
+    """A typed source's cell: its own objects are copied, since other columns may be written into them."""
+    if value.__class__ is int and kind_ is Kind.TEXT:
+        return str(value)
+    return _copied(column, value) if value.__class__ is dict else value
+
+
+def _copied(column: str, value: Fields) -> Any:
+    try:
+        return orjson.loads(orjson.dumps(value))
+    except TypeError as exc:
+        raise Unmappable(f"column {column}: its object cannot be written as JSON: {exc}") from exc
 
 
 def _header(columns: tuple[str, ...], leave_out: frozenset[str]) -> Header:
     kept = [column for column in columns if not column.startswith(DEAD_LETTER_COLUMNS)]
     paths = {column: parse(column) or (column,) for column in kept}
-    flat = tuple(column for column, path in paths.items() if path == (column,) and column != "tags")
-    others = [Column(column, path, kind(path) is Kind.TAGS) for column, path in paths.items() if column not in flat]
-    tops = dict.fromkeys(path[0] for path in paths.values())
+    flat = [column for column, path in paths.items() if path == (column,) and column != "tags"]
+    others = sorted((column for column in kept if column not in flat), key=lambda column: len(paths[column]))
+    nested = {column: Column(column, paths[column][:-1], paths[column][-1], kind(paths[column])) for column in others}
+    own = [name for name in dict.fromkeys(path[0] for path in paths.values()) if name in OWN and name not in leave_out]
     return Header(
-        flat=flat,
-        nested=tuple(sorted(others, key=lambda column: len(column.path))),
-        own=tuple(name for name in tops if name in OWN and name not in leave_out),
+        seen=tuple(column for column in kept if column != "tags"),
+        own=tuple(own),
+        own_flat=tuple(name for name in own if name in flat),
+        nested=tuple(nested.values()),
+        own_nested=tuple(column for name, column in nested.items() if paths[name][0] in own),
         unknown=tuple(
             Finding("unknown-column", f"column {column} is no field of an installation: it is left out")
             for column, path in paths.items()

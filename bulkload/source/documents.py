@@ -12,7 +12,7 @@ import orjson
 
 from bulkload.errors import InputError
 from bulkload.installation import Flaw
-from bulkload.source.layout import FormName
+from bulkload.source.layout import FormName, Layout
 from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, too_long
 from bulkload.source.place import Batch, Broken, Place
 from bulkload.source.streams import BOM, CHUNK, Chained, Readable, fill
@@ -139,8 +139,9 @@ def arrays(stream: Readable) -> Arrays:
     return found
 
 
-def choose(name: str, found: Arrays, records: str | None) -> Document:
+def choose(name: str, found: Arrays, layout: Layout) -> Document:
     """The array that holds the records; raises `InputError` where that is not clear."""
+    records = layout.records
     known = found.of_objects + [path for path in found.empty + found.of_others if path not in found.of_objects]
     if records is not None:
         if records not in known:
@@ -148,8 +149,10 @@ def choose(name: str, found: Arrays, records: str | None) -> Document:
             raise InputError(f"source {name} holds no array {records}; {there}: name one with --records")
         return Document(f"{records}.item")
     candidates = found.of_objects or found.empty
-    if found.has_id or not candidates:
+    if found.has_id or layout.is_whole or not candidates:
         return Document("")
+    if layout.usual in candidates:
+        return Document(f"{layout.usual}.item")
     if len(candidates) > 1:
         raise InputError(
             f"source {name} holds several arrays, {_listed(candidates)}; name the one of the records with --records"

@@ -21,13 +21,17 @@ class Layout:
     """The flags that say how sources are read; `delimiter` None means the one that the header row uses.
 
     `delimiter` is one character, or ``tab`` or ``\\t`` for that. `records` is the path of the array within a JSON
-    document, names joined by dots. Raises `InputError` for what cannot be.
+    document, names joined by dots; without it, `usual` is taken where a document has that array. `is_whole` says that
+    the object at a document's top is one source object, which a mapping takes apart. Raises `InputError` for what
+    cannot be.
     """
 
     format: Format = "auto"
     delimiter: str | None = None
     encoding: str = "utf-8"
     records: str | None = None
+    usual: str | None = None
+    is_whole: bool = False
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -50,7 +50,7 @@ class Whole:
 
     def read(self, size: int = CHUNK, /) -> bytes:
         data = self._raw.read(size)
-        if not data and self._raw.tell() < self._size:
+        if size and not data and self._raw.tell() < self._size:
             raise EOFError("it was cut short while it was read")
         return data
 

@@ -107,7 +107,7 @@ def _is_document(name: str, first: bytes, text: Peeked, layout: Layout) -> bool:
     try:
         value = orjson.loads(first)
     except orjson.JSONDecodeError:
-        return first in (b"{", b"[") or not _is_broken_line(name, text)
+        return not _is_broken_line(name, text)
     if layout.records is not None:
         return True
     if rest:
@@ -115,7 +115,7 @@ def _is_document(name: str, first: bytes, text: Peeked, layout: Layout) -> bool:
     if isinstance(value, list):
         return True
     # One object in one line: what is found in it decides.
-    is_record = "installationId" in value or _LINES_NAME.search(name)
+    is_record = "installationId" in value or layout.is_whole or _LINES_NAME.search(name)
     return not is_record and bool(arrays(io.BytesIO(first)).of_objects)
 
 
@@ -171,13 +171,14 @@ def _document(name: str, text: Peeked, layout: Layout, reopen: Reopen) -> Docume
         return Document(f"item.{layout.records}.item", is_certain=False)
     head = text.look(MAX_LINE)
     if text.is_whole:
-        return choose(name, arrays(io.BytesIO(head)), layout.records)
+        return choose(name, arrays(io.BytesIO(head)), layout)
     if reopen is not None:
         with reopen() as stream:
-            return choose(name, arrays(stream), layout.records)
-    if layout.records is None:
+            return choose(name, arrays(stream), layout)
+    records = layout.records or layout.usual
+    if records is None:
         raise InputError(
             f"source {name} is a long JSON document that begins with an object; "
             "name the array of the records with --records"
         )
-    return Document(f"{layout.records}.item", is_certain=False)
+    return Document(f"{records}.item", is_certain=False)
