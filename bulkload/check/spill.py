@@ -1,18 +1,19 @@
 """What a check sets aside until its end: in memory while it is little, then in a temporary file without a name."""
 
 import contextlib
+import os
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from bulkload.errors import Halt
 
-# What is held in memory before a file is begun: a check of some 300,000 records touches no disk.
-MEMORY = 32 * 1024 * 1024
+# What is held in memory before a file is begun: a check of some 80,000 records touches no disk.
+MEMORY = 8 * 1024 * 1024
 
-# As many as a byte has values. Of 50 million rows each holds 200,000, which are looked through in a few MB.
-PARTS = 256
+# A power of two up to 256. Of 50 million rows each part holds 400,000, which are looked through in some 35 MB.
+PARTS = 128
 
 
 class Segment(NamedTuple):
@@ -29,32 +30,48 @@ class Spill:
     """
 
     def __init__(self, memory: int = MEMORY) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=memory, prefix="bulkload-")  # noqa: SIM115
+        self._most = memory
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
         self._end = 0
 
     def __repr__(self) -> str:
-        return f"<Spill of {self._end} bytes>"
+        return f"<Spill of {self._end} bytes{' in a file' if self._file else ''}>"
 
     def put(self, data: bytes) -> Segment:
         """Add bytes at the end."""
         segment = Segment(self._end, len(data))
-        with _in_the_temporary_folder():
-            self._file.seek(self._end)
-            self._file.write(data)
         self._end += len(data)
+        if self._file is None and self._end <= self._most:
+            self._memory += data
+            return segment
+        with _in_the_temporary_folder():
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="bulkload-", buffering=0)  # noqa: SIM115
+                _write(self._file, self._memory)
+                self._memory = bytearray()
+            _write(self._file, data)
         return segment
 
     def get(self, segment: Segment) -> bytes:
         """The bytes that were put there."""
+        offset, length = segment
+        if self._file is None:
+            return bytes(memoryview(self._memory)[offset : offset + length])
         with _in_the_temporary_folder():
-            self._file.seek(segment.offset)
-            return self._file.read(segment.length)
+            return os.pread(self._file.fileno(), length, offset)
 
     def close(self) -> None:
         """Let go of all of it."""
-        # What a full disk did not take is tried once more, and fails once more.
-        with contextlib.suppress(OSError):
+        if self._file is not None:
             self._file.close()
+        self._memory = bytearray()
+
+
+def _write(file: IO[bytes], data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 class Parts:
@@ -69,15 +86,15 @@ class Parts:
     def __repr__(self) -> str:
         return f"<Parts of {sum(map(sum, self._lengths))} bytes>"
 
-    def put(self, parts: Sequence[bytes]) -> None:
-        """Add a segment to each part, in one write."""
+    def put(self, data: bytes, lengths: Sequence[int]) -> None:
+        """Add a segment to each part, in one write: so many bytes of the data to each, in order."""
         self.is_empty = False
-        offset = self._spill.put(b"".join(parts)).offset
-        for data, offsets, lengths in zip(parts, self._offsets, self._lengths, strict=True):
-            if data:
+        offset = self._spill.put(data).offset
+        for length, offsets, known in zip(lengths, self._offsets, self._lengths, strict=True):
+            if length:
                 offsets.append(offset)
-                lengths.append(len(data))
-                offset += len(data)
+                known.append(length)
+                offset += length
 
     def segments(self, part: int) -> Iterator[bytes]:
         """What was put into a part, one segment at a time."""

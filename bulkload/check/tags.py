@@ -57,7 +57,8 @@ class Tags:
         parts: list[dict[str, int]] = [{} for _ in range(PARTS)]
         for tag, count in self._counts.items():
             parts[hash(tag) % PARTS][tag] = count
-        self._parts.put([orjson.dumps(part) if part else b"" for part in parts])
+        texts = [orjson.dumps(part) if part else b"" for part in parts]
+        self._parts.put(b"".join(texts), [len(text) for text in texts])
         self._counts.clear()
 
 
