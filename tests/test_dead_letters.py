@@ -277,7 +277,7 @@ class TestTheRoundTrip:
         """Load a source in which something is wrong; returns the path of its only dead letters."""
         ran = run("load", name, *flags, "--json", cwd=folder, env=hub.env)
         assert ran.code == 1, ran.err
-        return folder / ran.summary["dead_letters"]
+        return folder / str(ran.summary["dead_letters"])
 
     def test_of_json_text(self, tmp_path: Path, recording: RecordingHub) -> None:
         for number, text in enumerate(("[%s,%s]", '{"total":2,"devices":[%s,%s]}', "%s\n%s")):

@@ -247,12 +247,14 @@ async def test_any_value_is_written_as_it_was(tmp_path: Path, text: str, expecte
 
 @pytest.mark.parametrize("text", ["1e400", '"\\ud800"', "[" * 700 + "]" * 700, "1" * 4000])
 async def test_a_value_that_python_has_not_does_no_harm_to_the_others(tmp_path: Path, text: str) -> None:
-    items = await read(source_of(tmp_path, f'[{{"a": 1}}, {{"a": {text}}}, {{"a": 2}}]'.encode()))
-    assert [items[0], items[2]] == [(0, {"a": 1}), (2, {"a": 2})]
+    source = source_of(tmp_path, f'[{{"a": 1}}, {{"a": {text}}}, {{"a": 2}}]'.encode())
+    [first, odd, last] = [datum async for batch in source.batches(START) for datum in batch.data]
+    assert (first, last) == (b'{"a":1}', b'{"a":2}')
+    assert isinstance(odd, bytes | Broken)
 
 
 async def test_an_element_that_is_nested_too_deep_is_a_flaw(tmp_path: Path) -> None:
-    deep = b"[" * 100_000 + b"]" * 100_000
+    deep = b"[" * 5_000 + b"]" * 5_000
     assert await read(source_of(tmp_path, b"[1, " + deep + b", 2]")) == [(0, 1), (1, "too-deep"), (2, 2)]
 
 

@@ -981,9 +981,48 @@ async def test_a_source_that_cannot_be_used_is_refused(hub: bulkload.Hub, source
         await bulkload.load(tmp_path / "*.csv", hub=hub)
     with pytest.raises(bulkload.InputError, match="is named twice"):
         await bulkload.load(source, tmp_path / "*.ndjson", hub=hub)
-    with pytest.raises(bulkload.InputError, match="is a folder"):
-        await bulkload.load(tmp_path, hub=hub)
-    assert names(tmp_path) == [source.name]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(bulkload.InputError, match="is a folder without a file"):
+        await bulkload.load(tmp_path / "empty", hub=hub)
+    assert names(tmp_path) == [source.name, "empty"]
+
+
+async def test_a_folder_is_all_the_files_in_it(emulator: Emulator, tmp_path: Path) -> None:
+    file_of(tmp_path / "b.ndjson", devices(5, 5))
+    file_of(tmp_path / "a.ndjson", devices(5))
+    for _ in range(2):
+        # What the first call leaves there is no source of the second.
+        summary = await bulkload.load(tmp_path, hub=emulator.hub)
+        assert_sound(summary)
+        assert (summary.exit_code, summary.records.accepted) == (0, 10)
+    assert [Path(name).name for name in summary.sources] == ["a.ndjson", "b.ndjson"]
+    assert emulator.requests.accepted == 10
+
+
+async def test_any_source_is_mapped_and_checked(emulator: Emulator, ledger: Path) -> None:
+    def devices_of(user: Fields) -> Iterator[Fields]:
+        for device_id in user["devices"]:
+            yield {"installationId": device_id, "platform": "gcm", "pushChannel": "t", "userId": user["id"]}
+
+    users = [{"id": "u", "devices": ["a", "b"]}, {"id": "v", "devices": []}, {"id": "w x", "devices": ["c"]}]
+    summary = await bulkload.load(users, hub=emulator.hub, ledger=ledger, transform=devices_of, tag=("all",))
+    assert_sound(summary)
+    assert summary.records == bulkload.Records(read=3, accepted=2, invalid=1, filtered=1, skipped=0)
+    assert orjson.loads(emulator.installations["b"]) == {
+        "installationId": "b",
+        "platform": "gcm",
+        "pushChannel": "t",
+        "userId": "u",
+        "tags": ["all"],
+    }
+
+
+async def test_a_check_is_the_rehearsal_of_a_load(source: Path) -> None:
+    report: bulkload.CheckReport = await bulkload.check(source, [device(3), invalid(1)], rate=5)
+    assert (report.outcome, report.exit_code) == ("flaws", 1)
+    assert (report.records.read, report.records.valid, report.records.invalid) == (12, 11, 1)
+    assert report.duplicates.ids.records == 1
+    assert names(source.parent) == [source.name]
 
 
 async def test_a_full_disk_stops_the_run_and_nothing_is_claimed_that_is_not_on_it(

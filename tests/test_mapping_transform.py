@@ -42,9 +42,8 @@ def mapping(transform: object, **flags: Any) -> Mapping:
 
 
 def made(transform: object, source_object: Fields, **flags: Any) -> list[Fields | Flaw]:
-    return [
-        one if isinstance(one, Flaw) else one[0] for one in mapping(transform, **flags).installations(source_object)
-    ]
+    every = mapping(transform, **flags).installations(source_object)
+    return [one if isinstance(one, Flaw) else one[0] for one in every if one is not None]
 
 
 def written(folder: Path, text: str) -> Path:

@@ -116,21 +116,17 @@ class Gathering:
         offsets = list(batch.offsets) if self._refuse is not None else []
         if self._intake.leaves_texts and set(map(type, batch.data)) == {bytes}:
             return _Made(map(self._intake.record, batch.data), batch.data, batch.lines, offsets)  # type: ignore[arg-type]
-        made = _Made((), [], [], [])
-        made.records = self._all_made(batch, offsets, made)
-        return made
-
-    def _all_made(self, batch: Batch, offsets: list[int], made: "_Made") -> Iterator[Installation | Flaw | None]:
-        """Each record of each source object, of which the origin is added to `made`."""
-        origins = zip(batch.data, batch.lines, offsets or repeat(0), strict=False)
-        for datum, line, offset in origins:
+        all_made: list[Installation | Flaw | None] = []
+        origins: list[tuple[Datum, int, int]] = []
+        for origin in zip(batch.data, batch.lines, offsets or repeat(0), strict=False):
+            datum = origin[0]
             records: Sequence[Installation | Flaw | None]
             records = (datum.flaw,) if isinstance(datum, Broken) else self._intake.records(datum)
-            for one in records:
-                made.data.append(datum)
-                made.lines.append(line)
-                made.offsets.append(offset)
-                yield one
+            all_made += records
+            origins += [origin] * len(records)
+        if not origins:
+            return _Made((), (), (), ())
+        return _Made(all_made, *zip(*origins, strict=True))
 
     def _note(self, made: "_Made", index: int, flaw: Flaw) -> None:
         self.invalid += 1

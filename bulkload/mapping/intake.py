@@ -7,6 +7,9 @@ from bulkload.mapping.dead_letters import BEGINNINGS, unwrap
 from bulkload.mapping.mapping import Mapping
 from bulkload.mapping.mappings import Nesting
 
+# Of a source object that yields nothing at all.
+_LEFT_OUT = (None,)
+
 
 class Intake:
     """Reads, maps and checks: `records` gives a source object's installations, or why there is none.
@@ -22,11 +25,6 @@ class Intake:
         self._leaves_objects = self._mapping.leaves_objects
 
     @property
-    def is_one_to_one(self) -> bool:
-        """Whether every source object yields exactly one record."""
-        return self._mapping.is_one_to_one
-
-    @property
     def leaves_texts(self) -> bool:
         """Whether every JSON text is one record as it came: `record` gives it then."""
         return self._leaves_objects
@@ -36,11 +34,12 @@ class Intake:
         checked = self._check(text)
         # A dead letter has no id outside of the record inside it.
         if type(checked) is Flaw and text.startswith(BEGINNINGS):
-            (checked,) = self.records(text)
+            inner = unwrap(text)
+            return inner if isinstance(inner, Flaw) else self._check(inner)
         return checked
 
-    def records(self, datum: bytes | Fields) -> Sequence[Installation | Flaw]:
-        """The records of a source object, in order; none where the mapping leaves it out. Never raises."""
+    def records(self, datum: bytes | Fields) -> Sequence[Installation | Flaw | None]:
+        """The records of a source object, in order; None stands for what the mapping leaves out. Never raises."""
         if isinstance(datum, bytes):
             if datum.startswith(BEGINNINGS):
                 inner = unwrap(datum)
@@ -58,6 +57,8 @@ class Intake:
             all_mapped = self._mapping.installations(source_object)
         else:
             all_mapped = self._mapping.of_row(datum)
-        return [
-            mapped if isinstance(mapped, Flaw) else self._check_fields(mapped[0], mapped[1]) for mapped in all_mapped
+        made = [
+            mapped if mapped is None or isinstance(mapped, Flaw) else self._check_fields(mapped[0], mapped[1])
+            for mapped in all_mapped
         ]
+        return made or _LEFT_OUT

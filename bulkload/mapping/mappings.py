@@ -29,7 +29,6 @@ _FAILURES = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError
 class Nesting:
     """No mapping: JSON objects are left as they are, and a row is the installation that its columns describe."""
 
-    is_one_to_one = True
     leaves_objects = True
 
     def __init__(self, tag_separator: str = TAG_SEPARATOR, *, fingerprint: str = "") -> None:
@@ -93,10 +92,6 @@ class FlagMapping:
     @property
     def fingerprint(self) -> str:
         return self._plan.fingerprint
-
-    @property
-    def is_one_to_one(self) -> bool:
-        return not self._has_stages and self._plan.where is None
 
     @property
     def _has_stages(self) -> bool:
@@ -172,6 +167,7 @@ class FlagMapping:
         where = self._plan.where
         try:
             if where is not None and not is_true(where.of(source_object)):
+                yield None
                 return
         except Unmappable as exc:
             yield self._flaw(exc.flaw, {}, source_object)

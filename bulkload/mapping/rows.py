@@ -115,8 +115,9 @@ class Rows:
             holder = fields
             for inner_name in holders:
                 inner: Any = holder.get(inner_name)
-                if type(inner) is dict:
-                    if holder is fields and inner is row.get(inner_name):
+                if isinstance(inner, dict):
+                    is_cell = holder is fields and row.get(inner_name) is inner
+                    if is_cell:
                         # It stands in a cell: an object that others add to.
                         inner = fields[inner_name] = _copied(inner_name, inner)
                     holder = inner
