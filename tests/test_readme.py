@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from bulkload.cli.check import check
 from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
 from bulkload.cli.program import program
@@ -22,14 +23,14 @@ def options(command: click.Command) -> set[str]:
     return {name for option in command.params if isinstance(option, click.Option) for name in option.opts}
 
 
-@pytest.mark.parametrize("command", [load, emulator], ids=lambda command: command.name)
+@pytest.mark.parametrize("command", [load, check, emulator], ids=lambda command: command.name)
 def test_every_flag_is_in_the_readme(command: click.Command) -> None:
     missing = {name for name in options(command) if not re.search(rf"{name}\b", README)}
     assert missing - {"--help", "-h"} == set()
 
 
 def test_every_flag_in_the_readme_exists() -> None:
-    known = options(load) | options(emulator) | options(status) | options(program)
+    known = options(load) | options(check) | options(emulator) | options(status) | options(program)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
 
 
@@ -39,7 +40,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_every_default_in_the_readme_is_the_real_one() -> None:
     cells = [re.split(r"(?<!\\)\|", line) for line in README.splitlines() if line.startswith("| `--")]
-    told = {row[1].split()[0].strip("`"): row[3].strip(" `") for row in cells}
+    told = {row[1].split()[0].strip("`"): row[3].strip(" `").replace("\\", "") for row in cells if len(row) > 4}
     real = {
         option.opts[0]: str(option.default)
         for option in load.params
@@ -72,7 +73,7 @@ def test_the_main_line_of_the_readme_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     shown = README.split("```console\n")[1].split("```")[0].splitlines()
-    for told, real in zip(shown[2:4], done.stderr.splitlines()[1:3], strict=True):
+    for told, real in zip(shown[2:6], done.stderr.splitlines()[1:5], strict=True):
         assert re.sub(r"[\d.]+ s", "T", told) == re.sub(r"[\d.]+ s", "T", real)
     assert "for a real one" in done.stderr
 
