@@ -127,7 +127,7 @@ def _is_broken_line(name: str, text: Peeked) -> bool:
             pass
     except ijson.JSONError as exc:
         # A document that goes on after what was looked at ends too early, and that is all there is to say of it.
-        is_cut = "premature EOF" in str(exc) or "Incomplete" in str(exc)
+        is_cut = ("premature EOF" in str(exc) or "Incomplete" in str(exc)) and not text.is_whole
         return not is_cut and bool(_LINES_NAME.search(name) or _has_objects(text))
     return False
 
