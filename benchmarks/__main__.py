@@ -31,7 +31,7 @@ def main() -> None:
     case = cases.add_parser("check", help="records/s of a check, beside a bare loop over the same source")
     case.add_argument("--records", type=int, default=500_000)
     case.add_argument("--runs", type=int, default=5)
-    case.set_defaults(measure=lambda given, folder: checking.measure(folder, records=given.records, runs=given.runs))
+    case.set_defaults(measure=lambda given, folder: checking.measure(folder, count=given.records, runs=given.runs))
 
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bulkload-benchmark-") as folder:

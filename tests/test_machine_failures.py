@@ -100,7 +100,8 @@ class TestAFullDisk:
         ledger = disk.path / "d.ledger"
         with RecordingHub() as hub:
             disk.leave(180_000)
-            full = run(*load, "d.ledger", program=disk.program, cwd=disk.path, env=hub.env)
+            # Slow enough for the disk to fill before everything is sent.
+            full = run(*load, "d.ledger", "--rate", "2000", program=disk.program, cwd=disk.path, env=hub.env)
             assert full.code == 4, full.err
             assert len(full.err.splitlines()) == 1
             summary = full.summary

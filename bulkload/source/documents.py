@@ -96,9 +96,21 @@ def _datum(element: object) -> bytes | Broken:
         try:
             text = json.dumps(element, default=_number, ensure_ascii=False, separators=(",", ":"))
             data = text.encode(errors="surrogatepass")
+            is_too_deep = _is_too_deep(data)
         except RecursionError:
-            return Broken(Flaw.of("too-deep", "the element is nested too deep to be written"), b"", 0)
+            is_too_deep = True
+        if is_too_deep:
+            return Broken(Flaw.of("too-deep", "the element is nested too deep to be read again"), b"", 0)
     return too_long(data[:KEPT_OF_LONG_LINE], len(data)) if len(data) > MAX_LINE else data
+
+
+def _is_too_deep(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError as exc:
+        # Of a limit it speaks for no other mistake.
+        return "limit" in str(exc)
+    return False
 
 
 def _number(value: object) -> float:
