@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import repeat
 from typing import Any
 
 import orjson
@@ -82,13 +81,16 @@ class Gathering:
         bundle = self._bundle
         add_id, add_platform = bundle.ids.append, bundle.platforms.append
         add_channel, add_tags = bundle.channels.append, bundle.tags.extend
-        made = self._made(batch)
+        lines = batch.lines
+        # Offsets are worked out as they are read.
+        offsets = list(batch.offsets) if self._refuse is not None else []
         passed_over: set[int] = set()
-        for index, one in enumerate(made.records):
+        records, origins = self._records(batch)
+        for index, one in enumerate(records):
             if isinstance(one, Installation):
                 fields = one.fields
                 if one.warnings:
-                    self.tally.add("warning", one.warnings, self._spot(made.lines[index], one.id))
+                    self.tally.add("warning", one.warnings, self._spot(lines[origins[index]], one.id))
                     fields = _sound(fields)
                 add_id(one.id)
                 add_platform(fields["platform"])
@@ -100,41 +102,37 @@ class Gathering:
                 if one is None:
                     self.filtered += 1
                 else:
-                    self._note(made, index, one)
+                    origin = origins[index]
+                    self._note(batch.data[origin], lines[origin], offsets[origin] if offsets else 0, one)
         # Taken together: to keep the line of each record in turn would cost 0.05 us more.
-        lines = made.lines
-        bundle.lines += (
-            [lines[index] for index in range(len(lines)) if index not in passed_over] if passed_over else lines
-        )
+        if isinstance(origins, range) and not passed_over:
+            bundle.lines += lines
+        else:
+            bundle.lines += [lines[origin] for index, origin in enumerate(origins) if index not in passed_over]
         self.source_objects += len(batch.data)
         if len(bundle.ids) >= BUNDLE or len(bundle.tags) >= BUNDLE_TAGS:
             self.close_bundle()
 
-    def _made(self, batch: Batch) -> "_Made":
-        """What becomes of the source objects of a batch, one after the other."""
-        # Offsets are worked out as they are read.
-        offsets = list(batch.offsets) if self._refuse is not None else []
+    def _records(self, batch: Batch) -> tuple[Iterable[Installation | Flaw | None], Sequence[int]]:
+        """The records of a batch, and for each that was taken the place of its source object there."""
         if self._intake.leaves_texts and set(map(type, batch.data)) == {bytes}:
-            return _Made(map(self._intake.record, batch.data), batch.data, batch.lines, offsets)  # type: ignore[arg-type]
-        all_made: list[Installation | Flaw | None] = []
-        origins: list[tuple[Datum, int, int]] = []
-        for origin in zip(batch.data, batch.lines, offsets or repeat(0), strict=False):
-            datum = origin[0]
-            records: Sequence[Installation | Flaw | None]
-            records = (datum.flaw,) if isinstance(datum, Broken) else self._intake.records(datum)
-            all_made += records
-            origins += [origin] * len(records)
-        if not origins:
-            return _Made((), (), (), ())
-        return _Made(all_made, *zip(*origins, strict=True))
+            return map(self._intake.record, batch.data), range(len(batch.data))  # type: ignore[arg-type]
+        origins: list[int] = []
+        return self._all_records(batch.data, origins), origins
 
-    def _note(self, made: "_Made", index: int, flaw: Flaw) -> None:
+    def _all_records(self, data: Sequence[Datum], origins: list[int]) -> Iterator[Installation | Flaw | None]:
+        add_origin, records_of = origins.append, self._intake.records
+        for origin, datum in enumerate(data):
+            for one in (datum.flaw,) if isinstance(datum, Broken) else records_of(datum):
+                add_origin(origin)
+                yield one
+
+    def _note(self, datum: Datum, line: int, offset: int, flaw: Flaw) -> None:
         self.invalid += 1
-        line = made.lines[index]
         self.tally.add("error", flaw.findings, self._spot(line, flaw.id))
         if self._refuse is not None:
             position = self.read - 1 - self._read_before
-            self._refuse(self._source, position, made.data[index], made.offsets[index], line, flaw)
+            self._refuse(self._source, position, datum, offset, line, flaw)
 
     def _spot(self, line: int, id_: str | None) -> Spot:
         return Spot(self._names[self._source], line, id_)
@@ -191,24 +189,6 @@ class Gathering:
                 tuple(_cut(one.body) for one in made if isinstance(one, Installation)),
                 tuple(str(finding) for one in made if isinstance(one, Flaw) for finding in one.findings),
             )
-
-
-class _Made:
-    """What becomes of source objects, record by record, and the source object, line and offset of each."""
-
-    __slots__ = ("data", "lines", "offsets", "records")
-
-    def __init__(
-        self,
-        records: Iterable[Installation | Flaw | None],
-        data: Sequence[Datum],
-        lines: Sequence[int],
-        offsets: Sequence[int],
-    ) -> None:
-        self.records = records
-        self.data = data
-        self.lines = lines
-        self.offsets = offsets
 
 
 class _Bundle:

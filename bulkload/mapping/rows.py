@@ -29,8 +29,8 @@ class Column(NamedTuple):
 class Header(NamedTuple):
     """What the columns of a row are, found out once for all rows that have them."""
 
-    seen: tuple[str, ...]
-    """The columns that expressions see by their own names."""
+    unseen: tuple[str, ...]
+    """The columns that expressions do not see by their own names."""
     own: tuple[str, ...]
     """The top-level names among all paths that are an installation's."""
     own_flat: tuple[str, ...]
@@ -84,7 +84,10 @@ class Rows:
         """What expressions see of a row: its cells by their columns, and what is nested; raises `Unmappable`."""
         if header.is_plain:
             return row
-        fields = {name: row[name] for name in header.seen}
+        # A copy less a few: 0.15 us for ten columns, where a comprehension takes 0.5.
+        fields = row.copy()
+        for name in header.unseen:
+            del fields[name]
         self._nest(fields, row, header.nested)
         return fields
 
@@ -159,7 +162,7 @@ def _header(columns: tuple[str, ...], leave_out: frozenset[str]) -> Header:
     nested = {column: Column(column, paths[column][:-1], paths[column][-1], kind(paths[column])) for column in others}
     own = [name for name in dict.fromkeys(path[0] for path in paths.values()) if name in OWN and name not in leave_out]
     return Header(
-        seen=tuple(column for column in kept if column != "tags"),
+        unseen=tuple(column for column in columns if column == "tags" or column not in kept),
         own=tuple(own),
         own_flat=tuple(name for name in own if name in flat),
         nested=tuple(nested.values()),

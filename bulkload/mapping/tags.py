@@ -14,7 +14,8 @@ from bulkload.mapping.paths import Unmappable
 
 def split(text: str, separator: str) -> list[str]:
     """The tags of one text; blanks around them and empty ones are nothing that anybody meant."""
-    return [tag for part in text.split(separator) if (tag := part.strip())]
+    tags = list(map(str.strip, text.split(separator)))
+    return [tag for tag in tags if tag] if "" in tags else tags
 
 
 def text_of(value: object) -> str | None:
