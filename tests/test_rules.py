@@ -1,5 +1,6 @@
 """Every rule has a record that breaks it alone and a close one that does not, and stands in the README."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
+import bulkload
 from bulkload.errors import InputError
 from bulkload.installation import PLATFORMS, RULES, Checker, Finding, Flaw, Installation
 
@@ -542,6 +544,7 @@ CASES: dict[str, Case] = {
 ELSEWHERE = {
     "line-too-long",
     "not-text",
+    "not-csv",
     "quote-unclosed",
     "cells-too-few",
     "cells-too-many",
@@ -793,3 +796,14 @@ def test_the_readme_has_every_rule_as_the_code_has_it() -> None:
     assert rows == [(rule.code, rule.severity, rule.words) for rule in RULES.values()]
     finals = re.findall(r"`([a-z-]+)`", " ".join(text.split()).partition("cannot be allowed")[2].partition(".")[0])
     assert finals == [rule.code for rule in RULES.values() if rule.is_final]
+
+
+def test_every_code_in_the_package_is_a_rule_s() -> None:
+    """A flaw or a finding that names no rule could neither be allowed nor looked up."""
+    used: set[str] = set()
+    for path in Path(bulkload.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Flaw.of", "Finding"):
+                used |= {part.value for part in node.args[:1] if isinstance(part, ast.Constant)}
+    assert len(used) > 30
+    assert used <= RULES.keys()

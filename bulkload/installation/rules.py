@@ -39,6 +39,7 @@ def _warning(code: str, words: str) -> Rule:
 _TABLE = (
     _final("line-too-long", "a source object is at most 1 MiB long"),
     _final("not-text", "a CSV file is text in its encoding"),
+    _final("not-csv", "a CSV row is one that can be read: no carriage return within a cell that is not quoted"),
     _final("quote-unclosed", "a quoted CSV cell ends with a quote"),
     _final("cells-too-few", "a CSV row has a cell for each column"),
     _final("cells-too-many", "a CSV row has no more cells than there are columns"),
