@@ -7,14 +7,20 @@ from typing import Any, TypedDict
 
 import orjson
 
+from bulkload.errors import InputError
 from bulkload.installation import Checker
 from bulkload.mapping import Intake, MappingFlags, build
 from bulkload.mapping.flags import Transform
 from bulkload.mapping.presets import find_preset
+from bulkload.source import Source
 from bulkload.source.layout import Format, Layout
 
 # What of the layout makes other records of the same source. The form is told again, and by the same content.
 _SHAPING = ("delimiter", "encoding", "records")
+
+
+# Without them there is no installation.
+REQUIRED = ("installationId", "platform", "pushChannel")
 
 
 class ReadingFlags(TypedDict, total=False):
@@ -82,3 +88,24 @@ class Reading:
         }
         parts = [mapping.fingerprint if mapping else "", orjson.dumps(layout).decode() if layout else ""]
         return " ".join(part for part in parts if part)
+
+    def require_columns(self, source: Source) -> None:
+        """Refuse a table from which no installation can come, rather than each of its rows; raises `InputError`."""
+        flags = self.mapping
+        if source.columns is None or flags.preset or flags.each or flags.transform:
+            return
+        given = {
+            *source.columns,
+            *flags.map,
+            *flags.set,
+            *flags.default,
+            *(["installationId"] if flags.id_from else []),
+        }
+        tops = {name.split(".")[0] for name in given if flags.map.get(name, "x").strip()}
+        missing = [name for name in REQUIRED if name not in tops]
+        if missing:
+            columns = ", ".join(source.columns[:20]) + (", …" if len(source.columns) > 20 else "")
+            raise InputError(
+                f"source {source.name} has no column {' and no '.join(missing)}; its columns are {columns}: "
+                f"say which of them it is with --map {missing[0]}=COLUMN, or give all records one with --set"
+            )

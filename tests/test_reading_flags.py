@@ -287,3 +287,31 @@ def test_what_is_left_out_has_no_position_and_is_counted(
     }
     assert again.summary["records"]["filtered"] == 20
     assert len(recording.puts) == 10
+
+
+@pytest.mark.parametrize(
+    ("flags", "missing"),
+    [
+        ([], "no column installationId and no pushChannel"),
+        (["--map", "installationId=id"], "no column pushChannel"),
+        (["--id-from", "push-channel", "--map", "pushChannel=token", "--map", "platform="], "no column platform"),
+    ],
+)
+@pytest.mark.parametrize("command", ["load", "check"])
+def test_a_table_without_a_required_column_is_refused_at_once(
+    tmp_path: Path, commands: Forks, recording: RecordingHub, command: str, flags: list[str], missing: str
+) -> None:
+    (tmp_path / "d.csv").write_text("id,platform,token\na,gcm,t\n")
+    ran = commands.run(command, "d.csv", *flags, cwd=tmp_path, env=recording.env)
+    assert ran.code == 2
+    assert f"source d.csv has {missing}; its columns are id, platform, token: " in ran.complaint
+    assert not list(tmp_path.glob("*.ledger*"))
+
+
+def test_a_table_whose_mapping_fills_every_required_field_is_taken(
+    tmp_path: Path, commands: Forks, recording: RecordingHub
+) -> None:
+    (tmp_path / "d.csv").write_text("id,token\na,t\n")
+    flags = ("--map", "installationId=id", "--map", "pushChannel=token", "--set", "platform=gcm")
+    assert commands.run("load", "d.csv", *flags, cwd=tmp_path, env=recording.env).code == 0
+    assert sent(recording) == [PLAIN]

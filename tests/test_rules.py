@@ -804,6 +804,6 @@ def test_every_code_in_the_package_is_a_rule_s() -> None:
     for path in Path(bulkload.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Flaw.of", "Finding"):
-                used |= {part.value for part in node.args[:1] if isinstance(part, ast.Constant)}
+                used |= {str(part.value) for part in node.args[:1] if isinstance(part, ast.Constant)}
     assert len(used) > 30
     assert used <= RULES.keys()

@@ -82,7 +82,7 @@ class Check:
         invalid: str | os.PathLike[str] | None = None,
     ) -> None:
         self._settings = settings or Settings()
-        reading = reading or Reading()
+        self._reading = reading = reading or Reading()
         self._intake = reading.intake(api_version=self._settings.api_version)
         self._sources = list(opened(sources, reading.layout))
         self._names = tuple(source.name for source in self._sources)
@@ -136,10 +136,10 @@ class Check:
             return await in_thread(lambda: self._report(gathering))
 
     async def _read_all(self, gathering: Gathering) -> None:
-        if self._refused:
-            # How a source's rows are laid out, and so what is written of them, is known then.
-            for source in self._sources:
-                await source.fingerprint()
+        # How a source's rows are laid out, and so what is written of them, is known then.
+        for source in self._sources:
+            await source.fingerprint()
+            self._reading.require_columns(source)
         for number, source in enumerate(self._sources):
             gathering.begin(number)
             before = gathering.source_objects

@@ -161,7 +161,7 @@ class _Command:
         elif summary.exit_code or not self._is_quiet:
             write(describe(summary), sys.stderr, advice=_KEPT)
             if self._is_emulated and not summary.exit_code:
-                write(_next_step(self._sources), sys.stderr, advice=_KEPT)
+                write(_next_step(), sys.stderr, advice=_KEPT)
         return summary.exit_code
 
 
@@ -170,8 +170,10 @@ def _command_line() -> str:
     return printable(shlex.join(["bulkload", *sys.argv[1:]]))
 
 
-def _next_step(sources: tuple[str, ...]) -> str:
-    command = printable(shlex.join(["bulkload", "load", *sources, "--hub", "NAME"]))
+def _next_step() -> str:
+    arguments = [argument for argument in sys.argv[1:] if argument != "--emulator"]
+    named = [] if any(argument.split("=")[0] == "--hub" for argument in arguments) else ["--hub", "NAME"]
+    command = printable(shlex.join(["bulkload", *arguments, *named]))
     return (
         "that was an emulated hub; for a real one, with the connection string that the Azure portal shows:\n"
         f"  export {CONNECTION_STRING}='Endpoint=sb://…'\n"

@@ -187,6 +187,8 @@ class Loader:
     async def _prepare(self) -> Ledger:
         """Everything before the session begins: the sources' identity, their length, the ledger."""
         fingerprints = [await source.fingerprint() for source in self._sources]
+        for source in self._sources:
+            self._reading.require_columns(source)
         names = tuple(source.name for source in self._sources)
         run = Run(self._hub.identity, names, tuple(fingerprints), self._reading.fingerprint)
         known = self._known()
