@@ -3,11 +3,11 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import aclosing, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import NamedTuple, TypeVar, Unpack
 
 from bulkload.check.gathering import Gathering
 from bulkload.check.refused import Refused
@@ -19,6 +19,8 @@ from bulkload.reading import Reading
 from bulkload.report.checked import CheckOutcome, CheckReport, LoadTime, Shown
 from bulkload.source import START, Source
 from bulkload.source.reading import in_thread
+
+T = TypeVar("T")
 
 # Requests per second for the load's time where nobody says what the hub takes.
 USUAL_RATE = 1000.0
@@ -136,9 +138,10 @@ class Check:
             return await in_thread(lambda: self._report(gathering))
 
     async def _read_all(self, gathering: Gathering) -> None:
-        # How a source's rows are laid out, and so what is written of them, is known then.
         for source in self._sources:
-            await source.fingerprint()
+            # How a source's rows are laid out, and so what is written of them, is known then.
+            if await self._unless_broken(source.fingerprint()) is None:
+                return
             self._reading.require_columns(source)
         for number, source in enumerate(self._sources):
             gathering.begin(number)
@@ -151,19 +154,20 @@ class Check:
 
     async def _read(self, source: Source, gathering: Gathering) -> None:
         async with aclosing(source.batches(START)) as batches:
-            while True:
-                try:
-                    batch = await anext(batches, None)
-                except Halt as exc:
-                    self._stop = Stop(exc.exit_code, str(exc))
-                    return
-                if batch is None:
-                    return
+            while (batch := await self._unless_broken(anext(batches, None))) is not None:
                 if (wanted := self._settings.show - len(self._shown)) > 0:
                     self._shown += gathering.show(batch, wanted)
                 gathering.take(batch)
                 # Others may run between two batches, also when the next one is there already.
                 await asyncio.sleep(0)
+
+    async def _unless_broken(self, reading: Awaitable[T]) -> T | None:
+        """What a source gives; None where it breaks off, which stops the check."""
+        try:
+            return await reading
+        except Halt as exc:
+            self._stop = Stop(exc.exit_code, str(exc))
+            return None
 
     def _report(self, gathering: Gathering) -> CheckReport:
         outcome: CheckOutcome = "flaws" if gathering.invalid else "clean"
