@@ -1,5 +1,6 @@
 """Whatever ends a run early, the next one continues it, and they end as one uninterrupted run would have."""
 
+import csv
 import json
 import os
 import random
@@ -255,6 +256,48 @@ class TestAKill:
         assert len(letters) == len(bad) > 0, f"seed {seed}"
         assert {letter["position"]: letter["outcome"] for letter in letters} == bad, f"seed {seed}"
 
+    @pytest.mark.slow
+    def test_of_a_mapped_table_again_and_again_ends_as_an_uninterrupted_run(
+        self, tmp_path: Path, commands: Forks
+    ) -> None:
+        seed = random.randrange(2**32)
+        dice = random.Random(seed)
+        with (tmp_path / "d.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["owner", "devices", "note"])
+            for owner in range(900):
+                ids = [f"{owner}-{number}{' bad' * (dice.random() < 0.1)}" for number in range(dice.randrange(4))]
+                note = dice.choice(["", 'a "quoted" note', "two\nlines", "a; b, c"])
+                writer.writerow([owner, json.dumps([{"id": id_} for id_ in ids]), note])
+                if dice.random() < 0.02:
+                    file.write(f"too,few-{owner}\n")
+        flags = (
+            *("--json-column", "devices", "--each", "devices", "--where", "_parent.owner != '13'"),
+            *("--map", "installationId=id", "--map", "userId=_parent.owner", "--set", "platform=gcm"),
+            *("--map", "pushChannel=_parent.owner", "--rate", "1500"),
+        )
+        with RecordingHub() as hub:
+            whole = commands.run("load", "d.csv", *flags, "--ledger", "whole", "--json", cwd=tmp_path, env=hub.env)
+            expected = hub.installations
+        assert whole.code == 1, whole.err
+        load = ("load", "d.csv", *flags, "--ledger", "killed", "--json")
+        with RecordingHub(delay=0.005) as hub:
+            for _ in range(5):
+                target = len(hub.puts) + dice.choice([1, 100, 250])
+                with Started(*load, cwd=tmp_path, env=hub.env) as started:
+                    wait_for(partial(_is_reached, started, hub, target), f"{target} PUTs")
+                    started.kill()
+            ended = commands.run(*load, cwd=tmp_path, env=hub.env)
+        assert ended.code == 1, f"seed {seed}: {ended.err}"
+        assert hub.installations == expected, f"seed {seed}"
+        assert folded(tmp_path / "killed") == folded(tmp_path / "whole"), f"seed {seed}"
+        counted = [{**ran.summary["records"], "skipped": 0} for ran in (whole, ended)]
+        assert counted[0] == counted[1], f"seed {seed}"
+        # A row of which several records settled badly stands among the dead letters once, as it came.
+        letters = [sorted(set(_rows_of(tmp_path / f"{name}.dead.csv"))) for name in ("whole", "killed")]
+        assert letters[0] == letters[1], f"seed {seed}"
+        assert len(letters[1]) == len(_rows_of(tmp_path / "killed.dead.csv")), f"seed {seed}"
+
     def test_costs_about_a_second_of_work(self, tmp_path: Path, commands: Forks) -> None:
         rate, workers = 400, 64
         write(tmp_path / "d.ndjson", names("second", 1200))
@@ -293,6 +336,12 @@ class _Moods:
         if mood == 3:
             return Reply(None)
         return refusal(429, "slow down", "Retry-After: 0") if mood == 2 else refusal(503, "not now")
+
+
+def _rows_of(letters: Path) -> list[tuple[str, ...]]:
+    """The rows of dead letters without what tells of the record that was the first to settle badly."""
+    with letters.open(newline="") as file:
+        return [(row["owner"], row["devices"], row["note"], row["_bulkload_row"]) for row in csv.DictReader(file)]
 
 
 def _is_reached(started: Started, hub: RecordingHub, number: int) -> bool:
