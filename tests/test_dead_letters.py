@@ -27,7 +27,7 @@ from bulkload.load import graves
 from bulkload.load.graves import Graves
 from bulkload.record import Origin, Outcome
 from bulkload.source import Broken, Datum, Place
-from tests.processes import CHANNEL, RecordingHub, counts, installation, refusal, rows, run
+from tests.processes import CHANNEL, Forks, RecordingHub, counts, installation, refusal, rows, run
 
 Fields = dict[str, Any]
 
@@ -187,6 +187,12 @@ def test_where_they_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert len(str(failure.value).splitlines()) == 1
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterable[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
 @pytest.fixture
 def recording() -> Iterable[RecordingHub]:
     with RecordingHub(lambda put: refusal(400, "Bad tag.") if b"refused" in put.body else refusal(200, "")) as hub:
@@ -194,7 +200,7 @@ def recording() -> Iterable[RecordingHub]:
 
 
 class TestARun:
-    def test_buries_invalid_rejected_and_exhausted_records(self, tmp_path: Path) -> None:
+    def test_buries_invalid_rejected_and_exhausted_records(self, tmp_path: Path, commands: Forks) -> None:
         def answer(put: Any) -> Any:
             if b"refused" in put.body:
                 return refusal(400, "Bad tag.")
@@ -204,7 +210,7 @@ class TestARun:
         lines = [installation("x").replace(b'"x"', id_) for id_ in ids]
         (tmp_path / "d.ndjson").write_bytes(b"\n".join([*lines, bad(1), b"{"]))
         with RecordingHub(answer) as hub:
-            ran = run("load", "d.ndjson", "--max-attempts", "1", "--json", cwd=tmp_path, env=hub.env)
+            ran = commands.run("load", "d.ndjson", "--max-attempts", "1", "--json", cwd=tmp_path, env=hub.env)
         assert ran.code == 1
         ledger = tmp_path / "d.ndjson.ledger"
         assert ran.summary["dead_letters"] == "d.ndjson.ledger.dead.ndjson"
@@ -221,15 +227,15 @@ class TestARun:
             row.position: row.detail for row in rows(ledger) if row.position in found
         }
 
-    def test_that_has_none_makes_no_file(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_that_has_none_makes_no_file(self, tmp_path: Path, recording: RecordingHub, commands: Forks) -> None:
         (tmp_path / "d.ndjson").write_bytes(good(1))
-        ran = run("load", "d.ndjson", "--json", cwd=tmp_path, env=recording.env)
+        ran = commands.run("load", "d.ndjson", "--json", cwd=tmp_path, env=recording.env)
         assert ran.summary["dead_letters"] is None
         assert {path.name for path in tmp_path.iterdir()} == {"d.ndjson", "d.ndjson.ledger"}
 
-    def test_is_mended_by_loading_its_letters(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_is_mended_by_loading_its_letters(self, tmp_path: Path, recording: RecordingHub, commands: Forks) -> None:
         (tmp_path / "d.ndjson").write_bytes(b"\n".join([good(1), bad(2), b'{"installationId": "cut-3"', bad(4)]))
-        assert run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
+        assert commands.run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
         mended = []
         for line in dead(tmp_path / "d.ndjson.ledger").read_bytes().splitlines():
             found = json.loads(line)
@@ -239,15 +245,17 @@ class TestARun:
                 found["record"]["installationId"] = found["record"]["installationId"].replace(" ", "-")
             mended.append(json.dumps(found))
         (tmp_path / "mended.ndjson").write_text("\n".join(mended))
-        assert run("load", "mended.ndjson", cwd=tmp_path, env=recording.env).code == 0
+        assert commands.run("load", "mended.ndjson", cwd=tmp_path, env=recording.env).code == 0
         assert recording.installations.keys() == {"good-1", "bad-2", "cut-3", "bad-4"}
 
-    def test_of_unmended_letters_fails_as_before(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_of_unmended_letters_fails_as_before(
+        self, tmp_path: Path, recording: RecordingHub, commands: Forks
+    ) -> None:
         long = b'{"installationId":"' + b"x" * 2_000_000 + b'"}'
         (tmp_path / "d.ndjson").write_bytes(b"\n".join([bad(1), b"{", long, b"[]"]))
-        assert run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
+        assert commands.run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
         letters = dead(tmp_path / "d.ndjson.ledger")
-        assert run("load", letters.name, cwd=tmp_path, env=recording.env).code == 1
+        assert commands.run("load", letters.name, cwd=tmp_path, env=recording.env).code == 1
         again = tmp_path / f"{letters.name}.ledger"
         assert counts(again) == {"invalid": 4}
         codes = [
@@ -255,42 +263,43 @@ class TestARun:
         ]
         assert codes[0] == codes[1] == ["id-characters", "not-json", "line-too-long", "not-an-object"]
 
-    def test_lets_a_pattern_name_its_letters(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_lets_a_pattern_name_its_letters(self, tmp_path: Path, recording: RecordingHub, commands: Forks) -> None:
         (tmp_path / "d.ndjson").write_bytes(bad(1))
-        assert run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
-        ran = run("load", "*.dead.*", "--ledger", "l", "--json", cwd=tmp_path, env=recording.env)
+        assert commands.run("load", "d.ndjson", cwd=tmp_path, env=recording.env).code == 1
+        ran = commands.run("load", "*.dead.*", "--ledger", "l", "--json", cwd=tmp_path, env=recording.env)
         assert ran.summary["records"]["invalid"] == 1
 
-    def test_shows_them_in_its_status(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_shows_them_in_its_status(self, tmp_path: Path, recording: RecordingHub, commands: Forks) -> None:
         (tmp_path / "d.ndjson").write_bytes(bad(1))
         assert (
-            "dead letters: d.ndjson.ledger.dead.ndjson" in run("load", "d.ndjson", cwd=tmp_path, env=recording.env).err
+            "dead letters: d.ndjson.ledger.dead.ndjson"
+            in commands.run("load", "d.ndjson", cwd=tmp_path, env=recording.env).err
         )
-        ran = run("status", "d.ndjson.ledger", "--json", cwd=tmp_path)
+        ran = commands.run("status", "d.ndjson.ledger", "--json", cwd=tmp_path)
         assert ran.summary["dead_letters"] == "d.ndjson.ledger.dead.ndjson"
 
 
 class TestTheRoundTrip:
     """Load, mend, load: in every form."""
 
-    def load(self, folder: Path, hub: RecordingHub, name: str, *flags: str) -> Path:
+    def load(self, commands: Forks, folder: Path, hub: RecordingHub, name: str, *flags: str) -> Path:
         """Load a source in which something is wrong; returns the path of its only dead letters."""
-        ran = run("load", name, *flags, "--json", cwd=folder, env=hub.env)
+        ran = commands.run("load", name, *flags, "--json", cwd=folder, env=hub.env)
         assert ran.code == 1, ran.err
         return folder / str(ran.summary["dead_letters"])
 
-    def test_of_json_text(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_of_json_text(self, tmp_path: Path, recording: RecordingHub, commands: Forks) -> None:
         for number, text in enumerate(("[%s,%s]", '{"total":2,"devices":[%s,%s]}', "%s\n%s")):
             (tmp_path / "d").write_text(text % (good(number).decode(), bad(number).decode()))
-            letters = self.load(tmp_path, recording, "d", "--ledger", str(number))
+            letters = self.load(commands, tmp_path, recording, "d", "--ledger", str(number))
             assert letters.suffix == ".ndjson"
             letters.write_bytes(letters.read_bytes().replace(b"bad ", b"bad-"))
-            assert run("load", letters.name, cwd=tmp_path, env=recording.env).code == 0
+            assert commands.run("load", letters.name, cwd=tmp_path, env=recording.env).code == 0
         wanted = {f"{kind}-{number}" for kind in ("good", "bad") for number in range(3)}
         assert recording.installations.keys() == wanted
 
     @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
-    def test_of_csv(self, tmp_path: Path, recording: RecordingHub, encoding: str) -> None:
+    def test_of_csv(self, tmp_path: Path, recording: RecordingHub, commands: Forks, encoding: str) -> None:
         text = (
             "installationId;platform;pushChannel;tags;note\n"
             "good-1;gcm;t1;é|x;n\n"
@@ -301,14 +310,14 @@ class TestTheRoundTrip:
         )
         flags = ["--delimiter", ";", "--encoding", encoding, "--repair", "tags"]
         (tmp_path / "d.csv").write_bytes(text.encode(encoding))
-        letters = self.load(tmp_path, recording, "d.csv", *flags)
+        letters = self.load(commands, tmp_path, recording, "d.csv", *flags)
         assert letters.name == "d.csv.ledger.dead.csv"
         head, *found = list(csv.reader(io.StringIO(letters.read_bytes().decode(encoding), newline=""), delimiter=";"))
         assert [row[0] for row in found] == ["bad 2", "", "", "bad 5"]
         place = head.index("_bulkload_row")
         assert [row[place] for row in found] == ["", "short-3;gcm;t3", "long-4;gcm;t4;x;n;and more", ""]
         # As they are they fail again, and for the same reasons.
-        again = self.load(tmp_path, recording, letters.name, *flags)
+        again = self.load(commands, tmp_path, recording, letters.name, *flags)
         assert [row.detail for row in rows(tmp_path / f"{letters.name}.ledger")] != []
         # Two are mended under their columns, one in the row as it came, one is laid under its columns by hand.
         found[0][0], found[3][0] = "bad-2", "bad-5"
@@ -317,31 +326,33 @@ class TestTheRoundTrip:
         mended = io.StringIO(newline="")
         csv.writer(mended, delimiter=";").writerows([head, *found])
         (tmp_path / "mended.csv").write_bytes(mended.getvalue().encode(encoding))
-        ran = run("load", "mended.csv", *flags, cwd=tmp_path, env=recording.env)
+        ran = commands.run("load", "mended.csv", *flags, cwd=tmp_path, env=recording.env)
         assert ran.code == 0, ran.err
         assert recording.installations.keys() == {"good-1", "bad-2", "short-3", "long-4", "bad-5"}
         assert again.exists()
 
-    def test_of_parquet(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_of_parquet(self, tmp_path: Path, recording: RecordingHub, commands: Forks) -> None:
         fields = [json.loads(each) for each in (good(1), bad(2))]
         parquet.write_table(pa.Table.from_pylist(fields), tmp_path / "d.parquet")
-        letters = self.load(tmp_path, recording, "d.parquet")
+        letters = self.load(commands, tmp_path, recording, "d.parquet")
         letters.write_bytes(letters.read_bytes().replace(b"bad ", b"bad-"))
-        assert run("load", letters.name, cwd=tmp_path, env=recording.env).code == 0
+        assert commands.run("load", letters.name, cwd=tmp_path, env=recording.env).code == 0
         assert recording.installations.keys() == {"good-1", "bad-2"}
 
-    def test_of_an_object_that_yielded_several_records(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_of_an_object_that_yielded_several_records(
+        self, tmp_path: Path, recording: RecordingHub, commands: Forks
+    ) -> None:
         devices = [json.loads(each) for each in (good(1), bad(2), bad(3))]
         objects = [{"user": "u", "devices": devices}, {"user": "v", "devices": [json.loads(good(4))]}]
         (tmp_path / "d.ndjson").write_bytes(b"\n".join(map(orjson.dumps, objects)))
         flags = ["--each", "devices", "--map", "userId=_parent.user"]
-        letters = self.load(tmp_path, recording, "d.ndjson", *flags)
+        letters = self.load(commands, tmp_path, recording, "d.ndjson", *flags)
         [found] = written(letters)
         assert found["record"] == objects[0]
         assert found["_bulkload"]["position"] == 1
         assert counts(tmp_path / "d.ndjson.ledger") == {"accepted": 2, "invalid": 2}
         letters.write_bytes(letters.read_bytes().replace(b"bad ", b"bad-"))
-        assert run("load", letters.name, *flags, cwd=tmp_path, env=recording.env).code == 0
+        assert commands.run("load", letters.name, *flags, cwd=tmp_path, env=recording.env).code == 0
         assert recording.installations.keys() == {"good-1", "bad-2", "bad-3", "good-4"}
 
 
@@ -356,11 +367,17 @@ class TestASession:
     @pytest.mark.parametrize("form", ["plain", "gzip"])
     @pytest.mark.parametrize("gap", [0, graves.GAP])
     def test_builds_lost_letters_anew(
-        self, tmp_path: Path, recording: RecordingHub, form: str, gap: int, monkeypatch: pytest.MonkeyPatch
+        self,
+        tmp_path: Path,
+        recording: RecordingHub,
+        commands: Forks,
+        form: str,
+        gap: int,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         data = b"\n".join(mixed(60))
         (tmp_path / "d").write_bytes(gzip.compress(data) if form == "gzip" else data)
-        assert run("load", "d", "--limit", "40", cwd=tmp_path, env=recording.env).code == 5
+        assert commands.run("load", "d", "--limit", "40", cwd=tmp_path, env=recording.env).code == 5
         ledger = tmp_path / "d.ledger"
         whole = sorted(dead(ledger).read_bytes().splitlines())
         assert len(whole) == 14
@@ -379,39 +396,43 @@ class TestASession:
             part for line in found for part in [line[line.index(b'"position"') : line.index(b'"outcome"')]]
         }
 
-    def test_of_standard_input_builds_lost_letters_anew(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_of_standard_input_builds_lost_letters_anew(
+        self, tmp_path: Path, recording: RecordingHub, commands: Forks
+    ) -> None:
         data = b"\n".join(mixed(60))
         load = ("load", "-", "--ledger", "l")
-        assert run(*load, "--limit", "40", cwd=tmp_path, env=recording.env, stdin=data).code == 5
+        assert commands.run(*load, "--limit", "40", cwd=tmp_path, env=recording.env, stdin=data).code == 5
         dead(tmp_path / "l").unlink()
-        assert run(*load, cwd=tmp_path, env=recording.env, stdin=data).code == 1
+        assert commands.run(*load, cwd=tmp_path, env=recording.env, stdin=data).code == 1
         assert positions(tmp_path / "l") == bad_rows(tmp_path / "l") == list(range(0, 60, 3))
 
-    def test_takes_away_letters_that_the_ledger_does_not_show(self, tmp_path: Path, recording: RecordingHub) -> None:
+    def test_takes_away_letters_that_the_ledger_does_not_show(
+        self, tmp_path: Path, recording: RecordingHub, commands: Forks
+    ) -> None:
         (tmp_path / "d").write_bytes(b"\n".join([good(1), good(2)]))
-        assert run("load", "d", "--limit", "1", cwd=tmp_path, env=recording.env).code == 5
+        assert commands.run("load", "d", "--limit", "1", cwd=tmp_path, env=recording.env).code == 5
         dead(tmp_path / "d.ledger").write_bytes(b'{"_bulkload":{"position":1}}\n')
-        assert run("load", "d", cwd=tmp_path, env=recording.env).code == 0
+        assert commands.run("load", "d", cwd=tmp_path, env=recording.env).code == 0
         assert not dead(tmp_path / "d.ledger").exists()
 
     def test_of_a_changed_source_puts_the_letters_aside_with_their_ledger(
-        self, tmp_path: Path, recording: RecordingHub
+        self, tmp_path: Path, recording: RecordingHub, commands: Forks
     ) -> None:
         (tmp_path / "d").write_bytes(bad(1))
-        assert run("load", "d", cwd=tmp_path, env=recording.env).code == 1
+        assert commands.run("load", "d", cwd=tmp_path, env=recording.env).code == 1
         old = dead(tmp_path / "d.ledger").read_bytes()
         (tmp_path / "d").write_bytes(bad(22))
-        assert run("load", "d", "--when-changed", "restart", cwd=tmp_path, env=recording.env).code == 1
+        assert commands.run("load", "d", "--when-changed", "restart", cwd=tmp_path, env=recording.env).code == 1
         [aside] = tmp_path.glob("d.ledger.2*Z.dead.ndjson")
         assert aside.read_bytes() == old
         assert dead(tmp_path / "d.ledger").read_bytes() != old
 
     def test_with_a_new_ledger_keeps_letters_that_somebody_may_be_mending(
-        self, tmp_path: Path, recording: RecordingHub
+        self, tmp_path: Path, recording: RecordingHub, commands: Forks
     ) -> None:
         (tmp_path / "d").write_bytes(good(1))
         dead(tmp_path / "d.ledger").write_bytes(b"half mended\n")
-        assert run("load", "d", cwd=tmp_path, env=recording.env).code == 0
+        assert commands.run("load", "d", cwd=tmp_path, env=recording.env).code == 0
         [aside] = tmp_path.glob("d.ledger.2*Z.dead.ndjson")
         assert aside.read_bytes() == b"half mended\n"
 
