@@ -76,7 +76,8 @@ class Server:
             await response.write(body)
             if len(body) < whole:
                 assert request.transport is not None
-                request.transport.abort()
+                # What was written goes out first.
+                request.transport.close()
         return response
 
 
