@@ -7,11 +7,14 @@ after any kill.
 """
 
 import base64
+import codecs
 import contextlib
 import csv
 import io
+import json
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from glob import escape, glob
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -31,6 +34,15 @@ _NEW = ".new"
 # The columns that tell of a CSV letter. The row as it came stands in `_bulkload_row` where it could not be laid under
 # the columns, its beginning in `_bulkload_head` where it is too long to be kept.
 ABOUT = tuple(f"_bulkload_{name}" for name in ("source", "position", "outcome", "reason", "row", "head"))
+
+
+# The name by which codecs know how to write a character that they have not: as JSON does.
+_ESCAPED = "bulkload.escaped"
+
+
+def _escape(exc: UnicodeError) -> tuple[str, int]:
+    assert isinstance(exc, UnicodeEncodeError)
+    return json.dumps(exc.object[exc.start : exc.end])[1:-1], exc.end
 
 
 class Letter(NamedTuple):
@@ -67,38 +79,26 @@ class DeadLetters:
         self._stem = stem
         self._names = [source.name for source in sources]
         self._forms = forms(sources, encoding)
-        self._files: dict[Form, _File] = {}
-        self._suffix = ""
+        self._shelf = _Shelf(stem)
 
     def __repr__(self) -> str:
-        return f"<DeadLetters {self._stem}, {len(self._files)} files open>"
+        return f"<DeadLetters {self._stem}>"
 
     def write(self, letters: Sequence[Letter]) -> None:
-        """Put letters on the disk; called from one thread at a time."""
-        rendered: dict[Form, list[bytes]] = {}
-        for letter in letters:
-            number = letter.origin.source
-            form = self._forms[number]
-            rendered.setdefault(form, []).append(form.render(letter, self._names[number]))
-        for form, texts in rendered.items():
-            path = Path(f"{self._stem}.{form.ending}{self._suffix}")
-            with _failing(path):
-                if form not in self._files:
-                    self._files[form] = _File(path, form.head)
-                self._files[form].append(b"".join(texts))
+        """Put letters on the disk."""
+        self._put(self._shelf, letters)
 
     @contextlib.contextmanager
-    def rebuilding(self) -> Iterator[None]:
+    def rebuilding(self) -> Iterator["Rebuild"]:
         """What is written within this block replaces all that stood there before, once the block has ended well."""
         self.close()
-        self._suffix = _NEW
+        shelf = _Shelf(self._stem, _NEW)
         try:
-            with _failing(self._stem):
-                for path in _found(self._stem, _NEW):
-                    path.unlink()
-            yield
-            made = {form.ending for form in self._files}
-            self.close()
+            shelf.clear()
+            yield Rebuild(
+                lambda letters: self._put(shelf, letters), lambda number, keep: self._keep(shelf, number, keep)
+            )
+            made = shelf.close()
             with _failing(self._stem):
                 for path in standing(self._stem):
                     if path.name.removeprefix(f"{self._stem.name}.") not in made:
@@ -106,13 +106,80 @@ class DeadLetters:
                 for path in _found(self._stem, _NEW):
                     path.replace(path.with_name(path.name.removesuffix(_NEW)))
         finally:
-            self.close()
-            self._suffix = ""
+            # Whoever still writes, in a thread that nobody waits for any more, finds it closed.
+            shelf.close()
+            shelf.clear()
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        self._shelf.close()
+        self._shelf = _Shelf(self._stem)
+
+    def _put(self, shelf: "_Shelf", letters: Sequence[Letter]) -> None:
+        rendered: dict[Form, list[bytes]] = {}
+        for letter in letters:
+            number = letter.origin.source
+            form = self._forms[number]
+            rendered.setdefault(form, []).append(form.render(letter, self._names[number]))
+        for form, texts in rendered.items():
+            shelf.put(form, b"".join(texts))
+
+    def _keep(self, shelf: "_Shelf", number: int, is_dead: Callable[[int], bool]) -> int:
+        """Take over the letters of a source that stand there and are still true; returns how many."""
+        form = self._forms[number]
+        path = Path(f"{self._stem}.{form.ending}")
+        kept = 0
+        with _failing(path):
+            if not path.exists() or self._names.count(self._names[number]) > 1:
+                return 0
+            for text, source, position in form.read(path):
+                if source == form.writable(self._names[number]) and is_dead(position):
+                    shelf.put(form, text)
+                    kept += 1
+        return kept
+
+
+class Rebuild(NamedTuple):
+    """How letters come back: written anew, or for a source by its number taken over by their positions."""
+
+    write: Callable[[Sequence[Letter]], None]
+    keep: Callable[[int, Callable[[int], bool]], int]
+
+
+class _Shelf:
+    """The files of one stem, each begun when it is needed; threads may write to it until it is closed."""
+
+    def __init__(self, stem: Path, suffix: str = "") -> None:
+        self._stem = stem
+        self._suffix = suffix
+        self._files: dict[str, _File] = {}
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def put(self, form: "Form", data: bytes) -> None:
+        with self._lock:
+            if self._is_closed:
+                return
+            path = Path(f"{self._stem}.{form.ending}{self._suffix}")
+            with _failing(path):
+                if form.ending not in self._files:
+                    self._files[form.ending] = _File(path, form.head)
+                self._files[form.ending].append(data)
+
+    def close(self) -> set[str]:
+        """Let go of the files; returns the ends of their names."""
+        with self._lock:
+            self._is_closed = True
+            made = set(self._files)
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+            return made
+
+    def clear(self) -> None:
+        """Remove what an earlier one with this suffix left."""
+        with _failing(self._stem):
+            for path in _found(self._stem, self._suffix):
+                path.unlink()
 
 
 def stem_of(ledger: Path) -> Path:
@@ -153,6 +220,12 @@ class Form(Protocol):
 
     def render(self, letter: Letter, source: str) -> bytes: ...
 
+    def read(self, path: Path) -> Iterator[tuple[bytes, str, int]]:
+        """The letters of a file: the text of each, its source's name as it was written, and its position."""
+
+    def writable(self, text: str) -> str:
+        """A text of ours in letters that the file's encoding has."""
+
 
 def forms(sources: Sequence[Laid], encoding: str) -> list[Form]:
     """The form for each source; those that are laid out alike share one."""
@@ -163,7 +236,7 @@ def forms(sources: Sequence[Laid], encoding: str) -> list[Form]:
         layout = source.columns and (source.columns, source.delimiter)
         if layout not in known:
             if source.columns is None:
-                known[layout] = _JsonForm()
+                known[layout] = _JsonForm(encoding)
             else:
                 tables += 1
                 known[layout] = _CsvForm(source.columns, source.delimiter or ",", encoding, number=tables)
@@ -175,7 +248,10 @@ class _JsonForm:
     """A line of JSON for each letter."""
 
     ending = "ndjson"
-    head = b""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = _Encoding(encoding)
+        self.head = self._encoding.mark
 
     def render(self, letter: Letter, source: str) -> bytes:
         datum, place = letter.origin.datum, letter.origin.place
@@ -187,11 +263,27 @@ class _JsonForm:
         }
         if isinstance(datum, Broken) and datum.size > len(datum.text):
             about["bytes"] = [place.offset, place.offset + datum.size]
-            return _json(about, b"head", _base64(datum.text))
+            return self._line(about, b"head", _base64(datum.text))
         assert not isinstance(datum, dict)
         text = datum.text if isinstance(datum, Broken) else datum
         record = _on_one_line(text)
-        return _json(about, b"base64", _base64(text)) if record is None else _json(about, b"record", record)
+        return self._line(about, b"base64", _base64(text)) if record is None else self._line(about, b"record", record)
+
+    def _line(self, about: dict[str, object], key: bytes, value: bytes) -> bytes:
+        line = b'{"_bulkload":%s,"%s":%s}\n' % (orjson.dumps(about), key, value)
+        # What the encoding has not is written as JSON has it for all.
+        return line if self._encoding.is_utf_8 else self._encoding.encode(line.decode(), _ESCAPED)
+
+    def read(self, path: Path) -> Iterator[tuple[bytes, str, int]]:
+        with path.open(encoding=self._encoding.name, newline="\n") as file:
+            for line in file:
+                # The last one may be half of a line.
+                with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+                    about = orjson.loads(line)["_bulkload"]
+                    yield self._encoding.encode(line.rstrip("\n") + "\n", _ESCAPED), about["source"], about["position"]
+
+    def writable(self, text: str) -> str:
+        return text
 
 
 class _CsvForm:
@@ -200,15 +292,13 @@ class _CsvForm:
     def __init__(self, columns: tuple[str, ...], delimiter: str, encoding: str, *, number: int) -> None:
         self._columns = columns
         self._delimiter = delimiter
-        self._encoding = encoding
-        # Some codecs put a mark before every text that they write; a file has one, at its beginning.
-        self._mark = "".encode(encoding)
+        self._encoding = _Encoding(encoding)
         self.ending = "csv" if number == 1 else f"{number}.csv"
-        self.head = self._mark + self._row([*columns, *ABOUT])
+        self.head = self._encoding.mark + self._row([*columns, *ABOUT])
 
     def render(self, letter: Letter, source: str) -> bytes:
         datum, place = letter.origin.datum, letter.origin.place
-        about = [self._writable(source), str(letter.position), letter.outcome.word, self._writable(letter.reason)]
+        about = [self.writable(source), str(letter.position), letter.outcome.word, self.writable(letter.reason)]
         if isinstance(datum, dict):
             return self._row([*(datum.get(column, "") for column in self._columns), *about, "", ""])
         assert isinstance(datum, Broken)
@@ -221,11 +311,33 @@ class _CsvForm:
     def _row(self, cells: list[str]) -> bytes:
         text = io.StringIO()
         csv.writer(text, delimiter=self._delimiter, lineterminator="\n").writerow(cells)
-        return text.getvalue().encode(self._encoding, "surrogateescape").removeprefix(self._mark)
+        return self._encoding.encode(text.getvalue(), "surrogateescape")
 
-    def _writable(self, text: str) -> str:
-        """A text of ours in letters that the source's encoding has."""
-        return text.encode(self._encoding, "backslashreplace").decode(self._encoding)
+    def read(self, path: Path) -> Iterator[tuple[bytes, str, int]]:
+        place = len(self._columns)
+        with path.open(encoding=self._encoding.name, errors="surrogateescape", newline="") as file:
+            for row in csv.reader(file, delimiter=self._delimiter):
+                if len(row) == place + len(ABOUT) and row[place + 1].isdecimal():
+                    yield self._row(row), row[place], int(row[place + 1])
+
+    def writable(self, text: str) -> str:
+        return text.encode(self._encoding.name, "backslashreplace").decode(self._encoding.name)
+
+
+class _Encoding:
+    """How text becomes bytes, piece by piece.
+
+    Some codecs put a mark before every text that they write; a file has one, at its beginning.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.mark = "".encode(name)
+        codecs.register_error(_ESCAPED, _escape)
+        self.is_utf_8 = codecs.lookup(name).name == "utf-8"
+
+    def encode(self, text: str, errors: str) -> bytes:
+        return text.encode(self.name, errors).removeprefix(self.mark)
 
 
 class _File:
@@ -244,10 +356,6 @@ class _File:
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-
-def _json(about: dict[str, object], key: bytes, value: bytes) -> bytes:
-    return b'{"_bulkload":%s,"%s":%s}\n' % (orjson.dumps(about), key, value)
 
 
 def _base64(data: bytes) -> bytes:

@@ -1,8 +1,9 @@
 """How sources are read, mapped and checked: the flags that `load` and `check` share."""
 
+import codecs
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import orjson
@@ -13,11 +14,8 @@ from bulkload.mapping import Intake, MappingFlags, build
 from bulkload.mapping.flags import Transform
 from bulkload.mapping.presets import find_preset
 from bulkload.source import Source
+from bulkload.source.encoding import is_utf_8
 from bulkload.source.layout import Format, Layout
-
-# What of the layout makes other records of the same source. The form is told again, and by the same content.
-_SHAPING = ("delimiter", "encoding", "records")
-
 
 # Without them there is no installation.
 REQUIRED = ("installationId", "platform", "pushChannel")
@@ -77,22 +75,25 @@ class Reading:
         checker = Checker(allow=self.allow, deny=self.deny, api_version=api_version)
         return Intake(checker, build(self.mapping))
 
-    @property
-    def fingerprint(self) -> str:
-        """Tells apart what makes other records of the same sources; empty where every flag has its default."""
-        mapping = build(self.mapping)
-        layout = {
-            name: value
-            for name, value in asdict(self.layout).items()
-            if name in _SHAPING and value != getattr(Layout(), name)
+    def fingerprint(self, intake: Intake, sources: Iterable[Source]) -> str:
+        """Tells apart what makes other records of the same sources, whose own fingerprints were awaited.
+
+        Empty where nothing is mapped and all is UTF-8 of one object a line.
+        """
+        shape = {
+            "mapping": intake.fingerprint,
+            "encoding": "" if is_utf_8(self.layout.encoding) else codecs.lookup(self.layout.encoding).name,
+            "records": self.layout.records or "",
+            # Told by content, but also by --format and by a file's name.
+            "forms": [(source.form, source.delimiter) for source in sources if source.form != "ndjson"],
         }
-        parts = [mapping.fingerprint if mapping else "", orjson.dumps(layout).decode() if layout else ""]
-        return " ".join(part for part in parts if part)
+        told = {name: value for name, value in shape.items() if value}
+        return orjson.dumps(told).decode() if told else ""
 
     def require_columns(self, source: Source) -> None:
         """Refuse a table from which no installation can come, rather than each of its rows; raises `InputError`."""
         flags = self.mapping
-        if source.columns is None or flags.preset or flags.each or flags.transform:
+        if not source.columns or flags.preset or flags.each or flags.transform:
             return
         given = {
             *source.columns,

@@ -120,6 +120,24 @@ class TestInvalidRecords:
         assert "is a source itself" in ran.complaint
         assert (tmp_path / "d.ndjson").read_bytes() == ndjson(["a"])
 
+    def test_of_several_forms_are_in_files_of_their_own_and_never_over_a_source(
+        self, tmp_path: Path, commands: Forks
+    ) -> None:
+        (tmp_path / "a.csv").write_text("installationId,platform,pushChannel\nb c,gcm,t\n")
+        (tmp_path / "mend.ndjson").write_bytes(installation("bad id"))
+        ran = commands.run("check", "a.csv", "mend.ndjson", "--invalid", "mend", cwd=tmp_path)
+        assert ran.code == 2
+        assert "mend.ndjson is a source itself" in ran.complaint
+        assert (tmp_path / "mend.ndjson").read_bytes() == installation("bad id")
+        assert commands.run("check", "a.csv", "mend.ndjson", "--invalid", "bad", cwd=tmp_path).code == 1
+        assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "mend.ndjson", "bad", "bad.ndjson"}
+
+    def test_of_an_earlier_check_stay_where_nothing_can_be_checked(self, tmp_path: Path, commands: Forks) -> None:
+        (tmp_path / "bad").write_text("of an earlier check")
+        write(tmp_path / "d.ndjson", ["a"])
+        assert commands.run("check", "d.ndjson", "--format", "parquet", "--invalid", "bad", cwd=tmp_path).code == 2
+        assert (tmp_path / "bad").read_text() == "of an earlier check"
+
 
 class TestWhatCannotBeChecked:
     def test_is_one_line(self, tmp_path: Path, commands: Forks) -> None:

@@ -402,11 +402,23 @@ async def test_a_dead_letter_s_row_is_read_again_without_what_was_added_to_it(tm
 
 
 @pytest.mark.parametrize(
-    ("cell", "flaw"), [("3", "cells-too-few"), ("3,4,5", "cells-too-many"), ("3,4\n5,6", "not-csv"), ("\n", "not-csv")]
+    ("cell", "flaw"),
+    [
+        ("3", "cells-too-few"),
+        ("3,4,5", "cells-too-many"),
+        ("3,4\n5,6", "not-csv"),
+        ("\n", "not-csv"),
+        ('3,""4', "quote-unclosed"),
+    ],
 )
 async def test_a_dead_letter_s_row_that_was_not_mended_is_a_flaw_again(tmp_path: Path, cell: str, flaw: str) -> None:
     [item] = await rows_of(tmp_path, f'a,b,_bulkload_row\n,,"{cell}"\n'.encode())
-    assert (item.row, item.flaw) == (cell.encode(), flaw)
+    assert (item.row, item.flaw) == (cell.replace('""', '"').encode(), flaw)
+
+
+async def test_a_dead_letter_of_a_row_that_was_too_long_is_too_long_again(tmp_path: Path) -> None:
+    [item] = await rows_of(tmp_path, b"a,b,_bulkload_row,_bulkload_head\n,,,xxxx\n")
+    assert item.flaw == "line-too-long"
 
 
 def many(number: int, seed: int = 1) -> bytes:

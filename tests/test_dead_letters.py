@@ -6,9 +6,10 @@ import csv
 import gzip
 import io
 import json
+import os
 import sqlite3
 import stat
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,47 @@ def test_rows_are_written_in_their_source_s_encoding_with_one_mark(tmp_path: Pat
     assert "wrong" in text
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+def test_json_is_written_in_its_source_s_encoding_with_one_mark(tmp_path: Path, encoding: str) -> None:
+    letters = DeadLetters(tmp_path / "l.dead", [Source("ж.ndjson")], encoding=encoding)
+    for text in ('{"a":"é"}', '{"a":"ü"}'):
+        letters.write([letter(text.encode(), reason="✗ wrong")])
+    found = [json.loads(line) for line in (tmp_path / "l.dead.ndjson").read_bytes().decode(encoding).splitlines()]
+    assert [each["record"]["a"] for each in found] == ["é", "ü"]
+    assert {each["_bulkload"]["reason"] for each in found} == {"✗ wrong"}
+
+
+@pytest.mark.parametrize("columns", [None, ("a", "b")], ids=["ndjson", "csv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_what_stands_there_is_taken_over_as_far_as_it_is_true(
+    tmp_path: Path, columns: tuple[str, ...] | None, encoding: str
+) -> None:
+    sources = [Source("s", columns), Source("other", columns)]
+    letters = DeadLetters(tmp_path / "l.dead", sources, encoding=encoding)
+    data: list[Datum] = [{"a": "é,\n", "b": str(n)} if columns else f'{{"a":"é{n}"}}'.encode() for n in range(4)]
+    letters.write([letter(datum, position=n, source=n // 3) for n, datum in enumerate(data)])
+    letters.close()
+    [path] = standing(tmp_path / "l.dead")
+    before = path.read_bytes()
+    with letters.rebuilding() as rebuild:
+        assert rebuild.keep(0, lambda position: position != 1) == 2
+        assert rebuild.keep(1, lambda position: True) == 1
+    kept = DeadLetters(tmp_path / "k.dead", sources, encoding=encoding)
+    kept.write([letter(datum, position=n, source=n // 3) for n, datum in enumerate(data) if n != 1])
+    assert path.read_bytes() == standing(tmp_path / "k.dead")[0].read_bytes() != before
+
+
+def test_a_thread_that_was_left_behind_writes_nowhere(tmp_path: Path) -> None:
+    """A stop while letters are built anew does not wait for the thread that writes them."""
+    letters = DeadLetters(tmp_path / "l.dead", [Source("a")])
+    with letters.rebuilding() as rebuild:
+        rebuild.write([letter(b"{}", position=1)])
+    with (tmp_path / "victim").open("wb") as victim:
+        rebuild.write([letter(b"{}", position=2)])
+        assert os.fstat(victim.fileno()).st_size == 0
+    assert [each["_bulkload"]["position"] for each in written(tmp_path / "l.dead.ndjson")] == [1]
+
+
 def test_rows_of_other_columns_go_to_a_file_of_their_own(tmp_path: Path) -> None:
     sources = [Source("a.csv", ("a",)), Source("b.ndjson"), Source("c.csv", ("c",)), Source("d.csv", ("a",))]
     letters = DeadLetters(tmp_path / "l.dead", sources)
@@ -154,8 +196,8 @@ def test_a_rebuild_replaces_what_stood_there_once_it_is_whole(tmp_path: Path) ->
     path.write_bytes(b"old\n")
     (tmp_path / "l.dead.csv").write_bytes(b"old\n")
     letters = DeadLetters(tmp_path / "l.dead", [Source("a")])
-    with letters.rebuilding():
-        letters.write([letter(b"{}", position=1)])
+    with letters.rebuilding() as rebuild:
+        rebuild.write([letter(b"{}", position=1)])
         assert path.read_bytes() == b"old\n"
     letters.write([letter(b"{}", position=2)])
     assert [each["_bulkload"]["position"] for each in written(path)] == [1, 2]
@@ -168,13 +210,13 @@ def test_a_rebuild_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:
     letters = DeadLetters(tmp_path / "l.dead", [Source("a")])
 
     def fail() -> None:
-        with letters.rebuilding():
-            letters.write([letter(b"{}")])
+        with letters.rebuilding() as rebuild:
+            rebuild.write([letter(b"{}")])
             raise Halt("gone")
 
     with pytest.raises(Halt, match="gone"):
         fail()
-    assert path.read_bytes() == b"old\n"
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {path.name: b"old\n"}
     with letters.rebuilding():
         pass
     assert list(tmp_path.iterdir()) == []
@@ -406,6 +448,20 @@ class TestASession:
         assert commands.run(*load, cwd=tmp_path, env=recording.env, stdin=data).code == 1
         assert positions(tmp_path / "l") == bad_rows(tmp_path / "l") == list(range(0, 60, 3))
 
+    @pytest.mark.parametrize("kind", ["file", "standard input"])
+    def test_that_ends_early_keeps_the_letters_of_what_was_settled_beyond_its_mark(
+        self, tmp_path: Path, commands: Forks, kind: str
+    ) -> None:
+        data = b"\n".join([*(installation(f"failing-{n}") for n in range(20)), *map(bad, range(20))])
+        (tmp_path / "d").write_bytes(data)
+        name, stdin = ("d", b"") if kind == "file" else ("-", data)
+        load = ("load", name, "--ledger", "l", "--workers", "1", "--max-duration")
+        with RecordingHub(lambda put: refusal(503, "not now")) as hub:
+            for seconds in ("1s", "0.4s"):
+                assert commands.run(*load, seconds, cwd=tmp_path, env=hub.env, stdin=stdin).code == 5
+                assert positions(tmp_path / "l") == bad_rows(tmp_path / "l") == list(range(20, 40))
+        assert {path.name for path in tmp_path.iterdir()} == {"d", "l", "l.dead.ndjson"}
+
     def test_takes_away_letters_that_the_ledger_does_not_show(
         self, tmp_path: Path, recording: RecordingHub, commands: Forks
     ) -> None:
@@ -449,16 +505,13 @@ class TestASession:
 
 
 def test_graves_give_one_letter_for_a_source_object_of_several_records() -> None:
-    found = Graves(
-        iter(
-            [
-                Dead(0, Place(0, 1), Outcome.INVALID, "a"),
-                Dead(2, Place(10, 2), Outcome.INVALID, "b"),
-                Dead(3, Place(10, 2), Outcome.REJECTED, "c"),
-                Dead(9, Place(30, 4), Outcome.EXHAUSTED, None),
-            ]
-        )
-    )
+    def dead_ones() -> Generator[Dead, None, None]:
+        yield Dead(0, Place(0, 1), Outcome.INVALID, "a")
+        yield Dead(2, Place(10, 2), Outcome.INVALID, "b")
+        yield Dead(3, Place(10, 2), Outcome.REJECTED, "c")
+        yield Dead(9, Place(30, 4), Outcome.EXHAUSTED, None)
+
+    found = Graves(dead_ones())
     made = [found.letter(0, b"{}", Place(offset, line)) for line, offset in enumerate((0, 10, 20, 30), start=1)]
     assert [(each.position, each.reason) if each else None for each in made] == [(0, "a"), (2, "b"), None, (9, "")]
     assert found.next is None
@@ -475,7 +528,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         connection.executescript("DROP TABLE dead_letters; PRAGMA user_version = 1")
     assert read_state(path).settled == 1
     with closing(Ledger(path, belongs)) as ledger:
-        assert list(ledger.dead(0, 10)) == []
+        assert list(ledger.dead(0, 0, 10)) == []
         assert ledger.state.settled == 1
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)

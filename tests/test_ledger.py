@@ -488,7 +488,13 @@ OTHERS = {
         replace(RUN, hub="h.example/other"),
         "belongs to hub h.example/devices, not h.example/other; name another ledger with --ledger",
     ),
-    "mapping": (replace(RUN, mapping="m"), "was begun with another mapping; name another ledger with --ledger"),
+    "mapping": (
+        replace(RUN, mapping="m"),
+        (
+            "was begun with another mapping, or its sources were read in another form; use the same flags, "
+            "or name another ledger with --ledger"
+        ),
+    ),
     "source": (
         replace(RUN, sources=("users.csv",), fingerprints=("file:1:bb",)),
         "belongs to another source (devices.ndjson), not users.csv; name another ledger with --ledger",

@@ -315,3 +315,36 @@ def test_a_table_whose_mapping_fills_every_required_field_is_taken(
     flags = ("--map", "installationId=id", "--map", "pushChannel=token", "--set", "platform=gcm")
     assert commands.run("load", "d.csv", *flags, cwd=tmp_path, env=recording.env).code == 0
     assert sent(recording) == [PLAIN]
+
+
+def test_a_ledger_belongs_to_the_form_in_which_its_sources_were_read(
+    tmp_path: Path, commands: Forks, recording: RecordingHub
+) -> None:
+    (tmp_path / "d").write_bytes(ndjson(["a", "b", "c"]))
+    load = ("load", "d", "--limit", "1")
+    first, other, same = commands.run_all(
+        [
+            Case(load, recording.env),
+            Case((*load, "--format", "json"), recording.env),
+            Case((*load, "--format", "ndjson", "--encoding", "UTF8"), recording.env),
+        ],
+        cwd=tmp_path,
+    )
+    assert (first.code, other.code, same.code) == (5, 2, 5)
+    assert "in another form" in other.complaint
+
+
+def test_an_empty_table_is_an_empty_source(tmp_path: Path, commands: Forks, recording: RecordingHub) -> None:
+    (tmp_path / "d.csv").write_text("\n\n")
+    ran = commands.run("load", "d.csv", "--format", "csv", cwd=tmp_path, env=recording.env)
+    assert ran.code == 0
+    assert "the source is empty" in ran.err
+
+
+def test_a_transform_s_file_is_run_once(tmp_path: Path, commands: Forks, recording: RecordingHub) -> None:
+    (tmp_path / "own.py").write_text(
+        "open('runs', 'a').write('x')\n\ndef transform(o):\n    yield {**o, 'platform': 'gcm', 'pushChannel': 't'}\n"
+    )
+    (tmp_path / "d").write_text('{"installationId": "a"}')
+    assert commands.run("load", "d", "--transform", "own.py", cwd=tmp_path, env=recording.env).code == 0
+    assert (tmp_path / "runs").read_text() == "x"

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Iterable
-from contextlib import aclosing, closing, nullcontext
+from contextlib import ExitStack, aclosing, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar, Unpack
@@ -18,6 +18,7 @@ from bulkload.load.loader import Sources, opened
 from bulkload.reading import Reading
 from bulkload.report.checked import CheckOutcome, CheckReport, LoadTime, Shown
 from bulkload.source import START, Source
+from bulkload.source.files import printable
 from bulkload.source.reading import in_thread
 
 T = TypeVar("T")
@@ -88,9 +89,7 @@ class Check:
         self._intake = reading.intake(api_version=self._settings.api_version)
         self._sources = list(opened(sources, reading.layout))
         self._names = tuple(source.name for source in self._sources)
-        self._refused = None
-        if invalid is not None:
-            self._refused = Refused(Path(invalid), self._sources, encoding=reading.layout.encoding)
+        self._invalid = Path(invalid) if invalid is not None else None
         self._began = time.monotonic()
         self._gathering: Gathering | None = None
         self._shown: list[Shown] = []
@@ -123,9 +122,9 @@ class Check:
     async def run(self) -> CheckReport:
         """Carry out the check to its end; see `check` for what it returns and raises."""
         self._began = time.monotonic()
-        with closing(Spill()) as spill, closing(self._refused) if self._refused else nullcontext():
-            gathering = self._gathering = Gathering(self._intake, spill, self._names, refuse=self._refused)
-            self._reader = asyncio.create_task(self._read_all(gathering))
+        with closing(Spill()) as spill, ExitStack() as files:
+            gathering = self._gathering = Gathering(self._intake, spill, self._names)
+            self._reader = asyncio.create_task(self._read_all(gathering, files))
             if self._stop is not None:
                 self._reader.cancel()
             try:
@@ -137,12 +136,15 @@ class Check:
             # Off the loop: of 50 million records it takes some ten seconds, in which a signal may still come.
             return await in_thread(lambda: self._report(gathering))
 
-    async def _read_all(self, gathering: Gathering) -> None:
+    async def _read_all(self, gathering: Gathering, files: ExitStack) -> None:
         for source in self._sources:
-            # How a source's rows are laid out, and so what is written of them, is known then.
+            # How a source's rows are laid out is known then, and so what is written of them.
             if await self._unless_broken(source.fingerprint()) is None:
                 return
             self._reading.require_columns(source)
+        if self._invalid is not None:
+            encoding = self._reading.layout.encoding
+            gathering.refuse = files.enter_context(closing(Refused(self._invalid, self._sources, encoding=encoding)))
         for number, source in enumerate(self._sources):
             gathering.begin(number)
             before = gathering.source_objects
@@ -191,5 +193,5 @@ class Check:
             shown=tuple(self._shown),
             elapsed=round(time.monotonic() - self._began, 3),
             sources=self._names,
-            invalid_file=self._refused.name if self._refused else None,
+            invalid_file=printable(str(self._invalid)) if self._invalid is not None else None,
         )

@@ -35,17 +35,18 @@ Refuse = Callable[[int, int, Datum, int, int, Flaw], None]
 class Gathering:
     """Takes batches of source objects, source after source; what it found is told by its properties and `duplicates`.
 
-    Only valid records count for platforms, tags and duplicates: they are what a load sends.
+    `refuse` is told of every invalid record. Only valid records count for platforms, tags and duplicates: they are what
+    a load sends.
     """
 
-    def __init__(self, intake: Intake, spill: Spill, names: Sequence[str], *, refuse: Refuse | None = None) -> None:
+    def __init__(self, intake: Intake, spill: Spill, names: Sequence[str]) -> None:
         self.invalid = 0
         self.filtered = 0
         self.source_objects = 0
         self.tally = Tally()
         self._intake = intake
         self._names = names
-        self._refuse = refuse
+        self.refuse: Refuse | None = None
         self._source = 0
         self._read_before = 0
         self._bundle = _Bundle()
@@ -83,7 +84,7 @@ class Gathering:
         add_channel, add_tags = bundle.channels.append, bundle.tags.extend
         lines = batch.lines
         # Offsets are worked out as they are read.
-        offsets = list(batch.offsets) if self._refuse is not None else []
+        offsets = list(batch.offsets) if self.refuse is not None else []
         passed_over: set[int] = set()
         records, origins = self._records(batch)
         for index, one in enumerate(records):
@@ -130,9 +131,9 @@ class Gathering:
     def _note(self, datum: Datum, line: int, offset: int, flaw: Flaw) -> None:
         self.invalid += 1
         self.tally.add("error", flaw.findings, self._spot(line, flaw.id))
-        if self._refuse is not None:
+        if self.refuse is not None:
             position = self.read - 1 - self._read_before
-            self._refuse(self._source, position, datum, offset, line, flaw)
+            self.refuse(self._source, position, datum, offset, line, flaw)
 
     def _spot(self, line: int, id_: str | None) -> Spot:
         return Spot(self._names[self._source], line, id_)

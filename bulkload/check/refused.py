@@ -16,36 +16,39 @@ from bulkload.source.files import printable
 class Refused:
     """Writes the source objects of invalid records, each once: the file is there, and empty, where there are none.
 
-    Sources of another form than the first that needs it (CSV beside NDJSON, other columns) have a file of their own,
-    whose name is the given one with the form's ending. Raises `InputError` where the file cannot be begun.
+    Sources of another form than the first (CSV beside NDJSON, other columns) have a file of their own, whose name is
+    the given one with the form's ending. It is made once the sources' forms are known. Raises `InputError` where a file
+    cannot be begun, or would be a source itself.
     """
 
     def __init__(self, path: Path, sources: Sequence[Source], *, encoding: str = "utf-8") -> None:
-        self.name = printable(str(path))
-        self._path = path
         self._sources = sources
-        self._encoding = encoding
-        self._forms: list[Form] = []
-        self._files: dict[Form, BinaryIO] = {}
+        self._forms = forms(sources, encoding)
         self._last: tuple[int, int] | None = None
-        for source in sources:
-            if isinstance(source, FileSource) and path.exists() and path.samefile(source.path):
-                raise InputError(f"--invalid {self.name} is a source itself; name another file")
+        self._paths: dict[Form, Path] = {}
+        for form in self._forms:
+            name = path.name if not self._paths or form in self._paths else f"{path.name}.{form.ending}"
+            self._paths.setdefault(form, path.with_name(name))
+        for target in self._paths.values():
+            if any(isinstance(source, FileSource) and _is_same(target, source.path) for source in sources):
+                raise InputError(f"--invalid {printable(str(target))} is a source itself; name another file")
+        self._path = path
+        self._files: dict[Form, BinaryIO] = {}
         try:
-            self._first: BinaryIO | None = _begun(path)
+            for form in list(self._paths)[:1]:
+                self._files[form] = _begun(path)
         except OSError as exc:
-            raise InputError(f"--invalid {self.name} cannot be written: {exc.strerror}; name another file") from exc
+            name = printable(str(path))
+            raise InputError(f"--invalid {name} cannot be written: {exc.strerror}; name another file") from exc
 
     def __repr__(self) -> str:
-        return f"<Refused {self.name}>"
+        return f"<Refused {self._path}>"
 
     def __call__(self, source: int, position: int, datum: Datum, offset: int, line: int, flaw: Flaw) -> None:
         # An object that yielded several records is written whole, once.
         if self._last == (source, offset):
             return
         self._last = (source, offset)
-        if not self._forms:
-            self._forms = forms(self._sources, self._encoding)
         letter = Letter(Origin(source, datum, Place(offset, line)), position, Outcome.INVALID, f"line {line}: {flaw}")
         form = self._forms[source]
         try:
@@ -56,7 +59,7 @@ class Refused:
     def close(self) -> None:
         """Put all of it on the disk; raises `Halt`."""
         try:
-            for file in [*self._files.values(), *([self._first] if self._first else [])]:
+            for file in self._files.values():
                 file.close()
         except OSError as exc:
             raise self._failed(exc) from exc
@@ -64,14 +67,17 @@ class Refused:
     def _file(self, form: Form) -> BinaryIO:
         file = self._files.get(form)
         if file is None:
-            file = self._first or _begun(self._path.with_name(f"{self._path.name}.{form.ending}"))
-            self._first = None
-            self._files[form] = file
+            file = self._files[form] = _begun(self._paths[form])
+        if not file.tell():
             file.write(form.head)
         return file
 
     def _failed(self, exc: OSError) -> Halt:
-        return Halt(f"--invalid {self.name} cannot be written: {exc.strerror}; make room and check again")
+        return Halt(f"--invalid {printable(str(self._path))} cannot be written: {exc.strerror}; make room, check again")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and one.samefile(other)
 
 
 def _begun(path: Path) -> BinaryIO:

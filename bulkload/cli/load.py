@@ -72,14 +72,16 @@ _KEPT = "the ledger holds it, see bulkload status"
 def load(sources: tuple[str, ...], **flags: Any) -> int:
     """Bring the installations of SOURCE... into a hub, or continue where an earlier session stopped.
 
-    A source is a file of NDJSON (plain, gzip or Zstandard), a pattern, or - for standard input. The hub's connection
-    string comes from BULKLOAD_CONNECTION_STRING or --connection-string-file. The same command again continues.
+    A source is a file of NDJSON, CSV, JSON or Parquet, plain or compressed (gzip, Zstandard, bzip2, xz), a folder, a
+    pattern, an address such as https://…, or - for standard input. The hub's connection string comes from
+    BULKLOAD_CONNECTION_STRING or --connection-string-file. The same command again continues.
 
     \b
     Examples:
       bulkload load samples/installations.ndjson --emulator
       bulkload load devices.ndjson --hub devices
       bulkload load 'export-*.ndjson.gz' --hub devices --rate 500 --max-errors 1%
+      bulkload load users.csv --hub devices --map installationId=device --map pushChannel=token --set platform=fcmv1
       zcat devices.ndjson.gz | bulkload load - --hub devices --ledger devices.ledger
 
     \b

@@ -214,14 +214,30 @@ class Ledger:
         for key, outcome, detail in self._rows(query, source, start.position, start.read):
             yield Settled(key, Outcome(outcome), detail)
 
-    def dead(self, source: int, end: int) -> Generator[Dead, None, None]:
-        """What of a source settled badly before position `end`, in the order of positions."""
+    def dead(self, source: int, start: int, end: int) -> Generator[Dead, None, None]:
+        """What of a source settled badly from position `start` up to `end`, in the order of positions."""
         query = (
             "SELECT key, byte_offset, line, outcome, detail FROM dead_letters JOIN settlements USING (key) "
             "WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
         )
-        for key, offset, line, outcome, detail in self._rows(query, source, 0, end):
+        for key, offset, line, outcome, detail in self._rows(query, source, start, end):
             yield Dead(key, Place(offset, line), Outcome(outcome), detail)
+
+    def dead_objects(self, source: int) -> int:
+        """How many of a source's objects have a record that settled badly."""
+        base = source << POSITION_BITS
+        query = "SELECT count(DISTINCT byte_offset) FROM dead_letters WHERE key >= ? AND key < ?"
+        return int(self._one(query, base, base + (1 << POSITION_BITS)))
+
+    def is_dead(self, source: int, position: int) -> bool:
+        """Whether a record settled badly."""
+        return bool(self._one("SELECT count(*) FROM dead_letters WHERE key = ?", (source << POSITION_BITS) + position))
+
+    def _one(self, query: str, *values: int) -> Any:
+        try:
+            return self.connection.execute(query, values).fetchone()[0]
+        except sqlite3.Error as exc:
+            raise unusable(self.path, exc) from exc
 
     def _rows(self, query: str, source: int, start: int, end: int) -> Generator[list[Any], None, None]:
         """Rows of a source's positions from `start` to `end`, a number at a time; each begins with its position."""
@@ -343,7 +359,10 @@ def _refuse_foreign(path: Path, found: Run, run: Run, *, restart: bool) -> None:
     if found.hub != run.hub:
         raise InputError(f"ledger {path} belongs to hub {found.hub}, not {run.hub}; name another ledger with --ledger")
     if found.mapping != run.mapping:
-        raise InputError(f"ledger {path} was begun with another mapping; name another ledger with --ledger")
+        raise InputError(
+            f"ledger {path} was begun with another mapping, or its sources were read in another form; "
+            "use the same flags, or name another ledger with --ledger"
+        )
     if found.fingerprints == run.fingerprints:
         return
     if [Path(name).name for name in found.sources] != [Path(name).name for name in run.sources]:

@@ -1,6 +1,6 @@
 """Finding the source objects of what settled badly in earlier sessions, so that dead letters are built anew."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 
 from bulkload.dead_letters import Letter
@@ -18,12 +18,16 @@ TOGETHER = 1000
 class Graves:
     """What of one source settled badly, in the order in which it stands there; one for each source object."""
 
-    def __init__(self, dead: Iterator[Dead]) -> None:
+    def __init__(self, dead: Generator[Dead, None, None]) -> None:
         self._dead = dead
         self.next = next(dead, None)
 
     def __repr__(self) -> str:
         return f"<Graves, next {self.next}>"
+
+    def close(self) -> None:
+        """Look no further."""
+        self._dead.close()
 
     def letter(self, number: int, datum: Datum, place: Place) -> Letter | None:
         """The letter of the source object at a place, if one of its records settled badly."""

@@ -50,11 +50,11 @@ async def load(
     """Bring installations into `hub`, or continue where an earlier call with the same ledger stopped.
 
     A source is a path, a glob, ``-`` for standard input, or an iterable (also asynchronous) of records: mappings or
-    JSON texts. The keywords are the command's flags, see `Settings`; `ledger` may be left out where the first source is
-    a file. Returns the summary, also of a session that the hub or this machine stopped: its `exit_code` says so.
-    Raises `InputError` for what cannot be used as given, `LedgerLocked` while another run holds the ledger, `Halt`
-    where this machine fails before the session begins, and what an iterable raises, once all that it gave before is
-    settled. When the calling task is cancelled, what was settled is kept.
+    JSON texts. The keywords are the command's flags, see `Settings` and `Reading`; `ledger` may be left out where the
+    first source is a file. Returns the summary, also of a session that the hub or this machine stopped: its `exit_code`
+    says so. Raises `InputError` for what cannot be used as given, `LedgerLocked` while another run holds the ledger,
+    `Halt` where this machine fails before the session begins, and what an iterable raises, once all that it gave before
+    is settled. When the calling task is cancelled, what was settled is kept.
     """
     given = dict(flags)
     settings = Settings(**{name: given.pop(name) for name in Settings.__slots__ if name in given})  # type: ignore[arg-type]
@@ -190,7 +190,8 @@ class Loader:
         for source in self._sources:
             self._reading.require_columns(source)
         names = tuple(source.name for source in self._sources)
-        run = Run(self._hub.identity, names, tuple(fingerprints), self._reading.fingerprint)
+        shape = self._reading.fingerprint(self._intake, self._sources)
+        run = Run(self._hub.identity, names, tuple(fingerprints), shape)
         known = self._known()
         if known is None or known.run != run or not known.is_finished:
             await self._require_records()
@@ -212,7 +213,7 @@ class Loader:
                 found += await source.count(wanted - found)
         if found < wanted:
             raise InputError(
-                f"the source has only {count(found, 'record')}, --min-records wants {wanted:,}; "
+                f"the source has only {count(found, 'source object')}, --min-records wants {wanted:,}; "
                 "nothing was sent, check the export"
             )
 
@@ -287,6 +288,8 @@ class Loader:
     def _summed_up(self, state: State, before: State, stop: Stop | None) -> Summary:
         summary = summarize(state, ledger=self._path)
         summary = replace(summary, records=replace(summary.records, skipped=before.settled))
+        if stop is None and summary.records.pending:
+            stop = Stop(BUG, f"{count(summary.records.pending, 'record')} were read but not settled: a bug, report it")
         if stop is None:
             return finished(summary, is_clean=state.is_clean)
         return replace(summary, outcome="stopped", exit_code=stop.exit_code, reason=stop.reason, resume=self._resume)

@@ -80,7 +80,9 @@ class LiveSession:
         self._checkpoints: dict[int, Checkpoint] = {}
         self._pending: list[Settlement] = []
         self._letters: list[Letter] = []
+        # Of sources whose letters come back on the way; of others, the offsets of those beyond the mark that are there.
         self._graves: dict[int, Graves] = {}
+        self._buried: dict[int, set[int]] = {}
         self._warnings = _Warnings()
         self._samples: list[Sample] = []
         self._marks: dict[int, Mark] = {}
@@ -133,6 +135,8 @@ class LiveSession:
             self._commit()
             await self._writer.close()
             self._dead_letters.close()
+            for graves in self._graves.values():
+                graves.close()
             self._warnings.sum_up()
         return self._stop or self._end
 
@@ -150,23 +154,33 @@ class LiveSession:
             self.error = exc.failure
 
     async def _rebuild_letters(self) -> None:
-        """Make the dead letters equal to the ledger; those of sources that are read only once come on the way."""
-        with self._dead_letters.rebuilding():
+        """Make the dead letters equal to the ledger.
+
+        Those of a source that can be read only once are taken over; where some are gone, all of that source come back
+        on the way, while it is read.
+        """
+        with self._dead_letters.rebuilding() as rebuild:
             for number, source in enumerate(self._sources):
-                graves = Graves(self._ledger.dead(number, self._starts[number].position))
-                if graves.next is None:
+                objects = self._ledger.dead_objects(number)
+                if not objects:
                     continue
-                if not source.can_reread:
-                    self._graves[number] = graves
+                start = self._starts[number]
+                if source.can_reread:
+                    with closing(Graves(self._ledger.dead(number, 0, start.read))) as graves:
+                        async with aclosing(letters(number, source, graves)) as found:
+                            async for some in found:
+                                await in_thread(partial(rebuild.write, some))
+                elif await in_thread(partial(rebuild.keep, number, partial(self._ledger.is_dead, number))) != objects:
+                    self._graves[number] = Graves(self._ledger.dead(number, 0, start.position))
                     continue
-                async with aclosing(letters(number, source, graves)) as found:
-                    async for some in found:
-                        await in_thread(partial(self._dead_letters.write, some))
+                with closing(self._ledger.dead(number, start.position, start.read)) as dead:
+                    self._buried[number] = {one.place.offset for one in dead}
 
     async def _read(self, number: int, source: Source) -> bool:
         """Take a source's records from where it was left; False where reading ends before the source does."""
         start = self._starts[number]
         graves = self._graves.get(number)
+        buried = self._buried.get(number, set())
         checkpoint = self._checkpoints[number] = Checkpoint(start)
         with closing(self._ledger.settled(number, start)) as settled:
             passing = _Passing(settled)
@@ -180,7 +194,9 @@ class LiveSession:
                                 self._letters.append(letter)
                             continue
                         checkpoint.reach(place)
-                        if not await self._take(checkpoint, Origin(number, datum, place), passing):
+                        origin = Origin(number, datum, place)
+                        origin.is_buried = offset in buried
+                        if not await self._take(checkpoint, origin, passing):
                             return False
                     if batch.end.offset >= start.place.offset:
                         checkpoint.reach(batch.end)
@@ -218,7 +234,7 @@ class LiveSession:
         return True
 
     def _pass(self, position: int, origin: Origin, passing: "_Passing") -> None:
-        """Leave a record alone that an earlier session settled; its dead letter is written once more."""
+        """Leave a record alone that an earlier session settled; its dead letter comes back where it was lost."""
         assert passing.next is not None
         _, outcome, detail = passing.next
         passing.advance()

@@ -25,6 +25,11 @@ class Intake:
         self._leaves_objects = self._mapping.leaves_objects
 
     @property
+    def fingerprint(self) -> str:
+        """Tells the mapping from another; empty where nothing is mapped."""
+        return self._mapping.fingerprint
+
+    @property
     def leaves_texts(self) -> bool:
         """Whether every JSON text is one record as it came: `record` gives it then."""
         return self._leaves_objects

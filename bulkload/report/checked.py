@@ -44,7 +44,7 @@ class RuleBroken:
 
 @dataclass(frozen=True, slots=True)
 class RecordsChecked:
-    """`read` is `valid` and `invalid`; `filtered` counts the source objects of which the mapping made no record."""
+    """`read` is `valid` and `invalid`; `filtered` counts what the mapping leaves out: objects, or elements of them."""
 
     source_objects: int = 0
     read: int = 0

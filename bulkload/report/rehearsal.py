@@ -73,7 +73,7 @@ def _headline(report: CheckReport) -> str:
     parts = [f"{count(records.read, 'record')} of {_clean(sources)}"]
     parts.append(f"{records.invalid:,} invalid" if records.invalid else "none invalid")
     if records.filtered:
-        parts.append(f"{count(records.filtered, 'source object')} filtered out")
+        parts.append(f"{records.filtered:,} left out by the mapping")
     text = f"{words} in {duration(report.elapsed)}: {', '.join(parts)}"
     return f"{text}\nstopped early: {_clean(report.reason)}" if report.reason else text
 

@@ -8,7 +8,7 @@ from bulkload.source.layout import FormName
 
 
 class Place(NamedTuple):
-    """Where a source object begins: bytes into the decompressed stream (an ordinal, for an iterable), and line."""
+    """Where a source object begins: its line, and bytes into the decompressed text, or an ordinal without those."""
 
     offset: int
     line: int

@@ -9,16 +9,18 @@ from itertools import chain
 
 from bulkload.errors import InputError
 from bulkload.installation import Flaw
+from bulkload.source.lines import is_text, not_text
 from bulkload.source.place import START, Broken, Datum, Place
 from bulkload.source.streams import BOM
 
 # The first of the most frequent ones is taken.
 DELIMITERS = (",", ";", "\t", "|")
 
-# The columns that a dead letter has besides those of its source; the last one holds a row that could not be laid under
-# its columns, as it came.
+# The columns that a dead letter has besides those of its source: `OWN_ROW` holds a row that could not be laid under its
+# columns, as it came, `OWN_HEAD` the beginning of one that was too long to be kept.
 OWN = "_bulkload_"
 OWN_ROW = f"{OWN}row"
+OWN_HEAD = f"{OWN}head"
 
 _QUOTED = re.compile(r'"[^"]*("|$)')
 
@@ -38,6 +40,7 @@ class Table:
         self.width = len(header)
         self.columns = tuple(name for name in header if not name.startswith(OWN))
         self._own_row = header.index(OWN_ROW) if OWN_ROW in header else None
+        self._own_head = header.index(OWN_HEAD) if OWN_HEAD in header else None
         self.is_plain = "" not in header and len(self.columns) == self.width
         """Whether every cell is kept, under its column's name."""
 
@@ -50,6 +53,9 @@ class Table:
             return _uneven(len(row), self.width, text)
         if self._own_row is not None and row[self._own_row]:
             return self._mended(row[self._own_row])
+        if self._own_head is not None and row[self._own_head]:
+            words = "the dead letter holds only the beginning of a row that was too long; load its source"
+            return Broken(Flaw.of("line-too-long", words), text, len(text))
         if self.is_plain:
             return dict(zip(self.header, row, strict=True))
         return {name: cell for name, cell in zip(self.header, row, strict=True) if name and not name.startswith(OWN)}
@@ -57,15 +63,23 @@ class Table:
     def _mended(self, text: str) -> Datum:
         """The row that a cell of a dead letter holds."""
         raw = text.encode(errors="surrogateescape")
+        if not is_text(raw):
+            return not_text(raw)
+        # The last line is empty: it gives an empty row, or lengthens one whose quote is open.
+        reader = csv.reader(chain(io.StringIO(text, newline="\n"), ("",)), delimiter=self.delimiter)
         try:
-            rows = [row for row in csv.reader(io.StringIO(text, newline="\n"), delimiter=self.delimiter) if row]
+            *rows, last = reader
         except csv.Error as exc:
             return Broken(Flaw.of("not-csv", f"the row in {OWN_ROW} cannot be read: {exc}"), raw, len(raw))
+        if last:
+            return Broken(Flaw.of("quote-unclosed", f"the row in {OWN_ROW} opens a quote and leaves it"), raw, len(raw))
+        rows = [row for row in rows if row]
         if len(rows) != 1:
             return Broken(Flaw.of("not-csv", f"{OWN_ROW} holds {len(rows)} rows, not one"), raw, len(raw))
-        if len(rows[0]) != len(self.columns):
-            return _uneven(len(rows[0]), len(self.columns), raw)
-        return {name: cell for name, cell in zip(self.columns, rows[0], strict=True) if name}
+        [row] = rows
+        if len(row) != len(self.columns):
+            return _uneven(len(row), len(self.columns), raw)
+        return {name: cell for name, cell in zip(self.columns, row, strict=True) if name}
 
 
 def _uneven(cells: int, columns: int, text: bytes) -> Broken:
