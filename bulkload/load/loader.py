@@ -213,7 +213,7 @@ class Loader:
                 found += await source.count(wanted - found)
         if found < wanted:
             raise InputError(
-                f"the source has only {count(found, 'source object')}, --min-records wants {wanted:,}; "
+                f"the source has only {count(found, 'record')}, --min-records wants {wanted:,}; "
                 "nothing was sent, check the export"
             )
 
