@@ -89,7 +89,6 @@ ROWS: list[tuple[str, Fields, Fields]] = [
     ("a typed source's numbers", {"userId": 12, "pushVariables.n": 7}, {"userId": "12", "pushVariables": {"n": "7"}}),
     ("a typed source's null", {"userId": None, "tags": None}, {}),
     ("a typed source's list", {"tags": ["a"]}, {"tags": ["a"]}),
-    ("a dead letter's own columns", {"_bulkload_reason": "x", "_bulkload_position": "7"}, {}),
 ]
 
 
@@ -100,7 +99,7 @@ def test_a_row_is_the_object_that_its_columns_describe(row: Fields, expected: Fi
 
 
 def test_a_column_that_is_no_field_is_left_out_and_told() -> None:
-    (record,) = intake().records({**DEVICE, "email": "kim@example.org", "address.city": "x", "_bulkload_reason": "y"})
+    (record,) = intake().records({**DEVICE, "email": "kim@example.org", "address.city": "x"})
     assert isinstance(record, Installation)
     assert record.fields == DEVICE
     assert [finding.code for finding in record.warnings] == ["unknown-column", "unknown-column"]

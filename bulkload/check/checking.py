@@ -14,10 +14,9 @@ from bulkload.check.refused import Refused
 from bulkload.check.settings import Flags, Settings
 from bulkload.check.spill import Spill
 from bulkload.errors import Halt
-from bulkload.load.loader import Sources, opened
 from bulkload.reading import Reading
 from bulkload.report.checked import CheckOutcome, CheckReport, LoadTime, Shown
-from bulkload.source import START, Source
+from bulkload.source import START, Given, Source, opened
 from bulkload.source.files import printable
 from bulkload.source.reading import in_thread
 
@@ -27,9 +26,7 @@ T = TypeVar("T")
 USUAL_RATE = 1000.0
 
 
-async def check(
-    *sources: Sources, invalid: str | os.PathLike[str] | None = None, **flags: Unpack[Flags]
-) -> CheckReport:
+async def check(*sources: Given, invalid: str | os.PathLike[str] | None = None, **flags: Unpack[Flags]) -> CheckReport:
     """Check all records of the sources by the rules, and find what would be sent more than once; sends nothing.
 
     A source is a path, a glob, ``-`` for standard input, or an iterable (also asynchronous) of records: mappings or
@@ -78,7 +75,7 @@ class Check:
 
     def __init__(
         self,
-        sources: Iterable[Sources],
+        sources: Iterable[Given],
         *,
         settings: Settings | None = None,
         reading: Reading | None = None,

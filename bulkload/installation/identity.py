@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from bulkload.installation.flaw import Finding
 from bulkload.installation.words import kind, missing, shown
 
-# The service's words: entity segments can contain only letters, numbers, periods, hyphens and underscores.
-_ID = re.compile(r"[A-Za-z0-9._-]+")
+# The characters of an id, in the service's words: entity segments can contain only letters, numbers, periods, hyphens
+# and underscores.
+ID = "A-Za-z0-9._-"
+_ID = re.compile(f"[{ID}]+")
 
 # Nearly every id, told in one look: those that begin with a dot want a second one.
-is_plain_id = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*").fullmatch
+is_plain_id = re.compile(f"[A-Za-z0-9_-][{ID}]*").fullmatch
 
-# "Alphanumeric characters and -_@#.:=". An empty one is none.
-is_user_id = re.compile(r"[A-Za-z0-9_@#.:=-]*").fullmatch
+# The characters of a user's id: "alphanumeric characters and -_@#.:=". An empty one is none.
+USER_ID = "A-Za-z0-9_@#.:=-"
+is_user_id = re.compile(f"[{USER_ID}]*").fullmatch
 
 
 def id_findings(fields: dict[str, object]) -> Iterator[Finding]:

@@ -40,6 +40,9 @@ INSTALLATION = Level(
     stale={"user": "userId"},
     has_read_only=True,
 )
+# Every name that an installation's fields may have.
+FIELDS = INSTALLATION.fields | READ_ONLY
+
 TEMPLATE = Level(
     "a template",
     frozenset({"body", "headers", "expiry", "tags"}),

@@ -7,11 +7,12 @@ from bulkload.installation.flaw import Finding
 from bulkload.installation.words import kind, shown
 
 # "Valid tag characters are alphanumeric, _, @, -, ., : and #"; up to 120 of them. A leading $ is the service's own.
-_CHARACTERS = re.compile(r"[A-Za-z0-9_@#.:-]+")
+TAG = "A-Za-z0-9_@#.:-"
 LONGEST_TAG = 120
+_CHARACTERS = re.compile(f"[{TAG}]+")
 
 # A good tag, told in one look.
-_is_tag = re.compile(r"[A-Za-z0-9_@#.:-]{1,120}").fullmatch
+_is_tag = re.compile(f"[{TAG}]{{1,{LONGEST_TAG}}}").fullmatch
 
 # Documented; more than that were taken once.
 MOST_TAGS = 60

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +23,8 @@ from bulkload.report import Latency, Meter, Progress, Rate, Records, Requests, S
 from bulkload.report.summary import finished
 from bulkload.report.text import count
 from bulkload.sas import Signer
-from bulkload.source import FileSource, IterableSource, Source, find_sources
+from bulkload.source import FileSource, Given, Source, opened
 from bulkload.source.files import printable
-from bulkload.source.iterables import Element
-from bulkload.source.layout import Layout
 
 T = TypeVar("T")
 
@@ -37,12 +35,9 @@ VERSION = version("bulkload")
 # How often a ledger that another run holds is tried again.
 LOCK_PAUSE = 0.2
 
-# What a source may be, from Python.
-Sources = str | os.PathLike[str] | Iterable[Element] | AsyncIterable[Element]
-
 
 async def load(
-    *sources: Sources,
+    *sources: Given,
     hub: Hub,
     ledger: str | os.PathLike[str] | None = None,
     **flags: Unpack[Flags],
@@ -70,7 +65,7 @@ class Loader:
 
     def __init__(
         self,
-        sources: Iterable[Sources],
+        sources: Iterable[Given],
         *,
         hub: Hub,
         ledger: str | os.PathLike[str] | None = None,
@@ -330,19 +325,6 @@ def _is_same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return False
-
-
-def opened(sources: Iterable[Sources], layout: Layout) -> Iterator[Source]:
-    """What a caller named or gave, as sources in order; raises `InputError`."""
-    names: list[str] = []
-    for source in sources:
-        if isinstance(source, str | os.PathLike):
-            names.append(os.fspath(source))
-            continue
-        yield from find_sources(names, layout)
-        names.clear()
-        yield IterableSource(source)
-    yield from find_sources(names, layout)
 
 
 def _nothing_done(summary: Summary) -> Summary:

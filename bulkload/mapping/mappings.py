@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from bulkload.installation import LONGEST_KEPT_ID, Fields, Finding, Flaw
+from bulkload.installation import FIELDS, LONGEST_KEPT_ID, Fields, Finding, Flaw
 from bulkload.mapping.expressions import Expression, is_true
 from bulkload.mapping.flags import TAG_SEPARATOR
 from bulkload.mapping.mapping import Mapped
-from bulkload.mapping.paths import OWN, Unmappable
+from bulkload.mapping.paths import Unmappable
 from bulkload.mapping.preset import Preset
 from bulkload.mapping.rows import Header, Rows
 from bulkload.mapping.steps import Step
@@ -83,7 +83,7 @@ class FlagMapping:
         self._steps = plan.steps
         self._mends = plan.mends
         self._rows = Rows(plan.tag_separator, plan.replaced)
-        self._own = OWN - plan.replaced
+        self._own = FIELDS - plan.replaced
         self._is_direct = not (self._has_stages or plan.json_columns or plan.where)
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ import re
 from enum import Enum
 
 from bulkload.errors import InputError
-from bulkload.installation import Fields, Flaw
+from bulkload.installation import FIELDS, Fields, Flaw
 
 # The names from the outside in: ("templates", "welcome", "body").
 Path = tuple[str, ...]
@@ -14,27 +14,7 @@ Path = tuple[str, ...]
 _NAME = re.compile(r'"(?:[^"\\]|\\.)+"|[^."]+')
 _PLAIN_NAME = re.compile(r"[^.\"\\]+")
 
-# What a source object's own field is called for it to be an installation's; the read-only ones are the check's to tell.
-OWN = frozenset(
-    {
-        "installationId",
-        "userId",
-        "userID",
-        "platform",
-        "pushChannel",
-        "tags",
-        "templates",
-        "secondaryTiles",
-        "pushVariables",
-        "expirationTime",
-        "lastActiveOn",
-        "lastUpdate",
-        "expiredPushChannel",
-        "pushChannelExpired",
-    }
-)
-
-_BY_LETTERS = {name.lower(): name for name in OWN if name != "userID"}
+_BY_LETTERS = {name.lower(): name for name in FIELDS if name != "userID"}
 
 
 class Kind(Enum):
@@ -43,7 +23,7 @@ class Kind(Enum):
     TEXT = "a text"
     TAGS = "a list of tags"
     OBJECT = "an object"
-    UNKNOWN = "whatever it is given"
+    UNKNFIELDS = "whatever it is given"
 
 
 class Unmappable(Exception):
@@ -95,7 +75,7 @@ def parse_field(flag: str, text: str) -> Path:
     if top == "userID":
         return ("userId", *path[1:])
     nearly = _BY_LETTERS.get(re.sub(r"[\W_]", "", top).lower())
-    if nearly is not None and top not in OWN:
+    if nearly is not None and top not in FIELDS:
         raise InputError(f"{flag} {text}: an installation has no field {top}; write {nearly}")
     return path
 
@@ -115,7 +95,7 @@ def kind(path: Path) -> Kind:
             return Kind.TEXT
         case (*_, "tags"):
             return Kind.TAGS
-    return Kind.UNKNOWN
+    return Kind.UNKNFIELDS
 
 
 def _kind_in_template(path: Path) -> Kind:
@@ -126,7 +106,7 @@ def _kind_in_template(path: Path) -> Kind:
             return Kind.OBJECT
         case ("tags",):
             return Kind.TAGS
-    return Kind.UNKNOWN
+    return Kind.UNKNFIELDS
 
 
 def find(fields: Fields, path: Path) -> object:

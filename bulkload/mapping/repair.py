@@ -5,17 +5,14 @@ import re
 from collections.abc import Iterator
 
 from bulkload.errors import InputError
-from bulkload.installation import Fields, Finding
+from bulkload.installation import ID, TAG, USER_ID, Fields, Finding, shown
 from bulkload.mapping.paths import Path, find, put, write
 
 REPAIRS = ("id", "tags", "user-id", "system-tags")
 
-# The characters that the service takes; see `bulkload.installation.check`.
-_ID = re.compile(r"[A-Za-z0-9._-]+")
-_REFUSED_IN_TAG = re.compile(r"[^A-Za-z0-9_@#.:-]")
-_REFUSED_IN_USER_ID = re.compile(r"[^A-Za-z0-9_@#.:=-]")
-
-LONGEST_SHOWN = 60
+_ID = re.compile(f"[{ID}]+")
+_REFUSED_IN_TAG = re.compile(f"[^{TAG}]")
+_REFUSED_IN_USER_ID = re.compile(f"[^{USER_ID}]")
 
 
 def hashed(text: str) -> str:
@@ -58,11 +55,11 @@ class Repair:
             elif tag.startswith("$"):
                 # A tag of the service's own with other characters in it would be nobody's tag.
                 if self._drops_system_tags:
-                    findings.append(Finding("system-tag-dropped", f"{place}: {_short(tag)} is left out"))
+                    findings.append(Finding("system-tag-dropped", f"{place}: {shown(tag)} is left out"))
                 else:
                     kept.append(tag)
             elif self._mends_tags and (mended := _REFUSED_IN_TAG.sub("_", tag)) != tag:
-                findings.append(Finding("tag-repaired", f"{place}: {_short(tag)} is sent as {_short(mended)}"))
+                findings.append(Finding("tag-repaired", f"{place}: {shown(tag)} is sent as {shown(mended)}"))
                 kept.append(mended)
             elif self._mends_tags and not tag:
                 findings.append(Finding("tag-repaired", f"{place}: an empty tag is left out"))
@@ -77,14 +74,14 @@ def _mend_id(fields: Fields) -> Iterator[Finding]:
     value = fields.get("installationId")
     if type(value) is str and value and (not _ID.fullmatch(value) or value in (".", "..")):
         fields["installationId"] = hashed(value)
-        yield Finding("id-repaired", f"installationId: {_short(value)} is sent as {fields['installationId']}")
+        yield Finding("id-repaired", f"installationId: {shown(value)} is sent as {fields['installationId']}")
 
 
 def _mend_user_id(fields: Fields) -> Iterator[Finding]:
     value = fields.get("userId")
     if type(value) is str and (mended := _REFUSED_IN_USER_ID.sub("_", value)) != value:
         fields["userId"] = mended
-        yield Finding("user-id-repaired", f"userId: {_short(value)} is sent as {_short(mended)}")
+        yield Finding("user-id-repaired", f"userId: {shown(value)} is sent as {shown(mended)}")
 
 
 def _tag_paths(fields: Fields) -> Iterator[Path]:
@@ -99,8 +96,3 @@ def _tag_paths(fields: Fields) -> Iterator[Path]:
 
 def _names(value: object) -> list[str]:
     return list(value) if type(value) is dict else []
-
-
-def _short(text: str) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[: LONGEST_SHOWN - 1]}…"

@@ -4,17 +4,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from bulkload.installation import Fields, Finding
-from bulkload.mapping.paths import OWN, Kind, Unmappable, kind, parse, write
+from bulkload.installation import FIELDS, Fields, Finding
+from bulkload.mapping.paths import Kind, Unmappable, kind, parse, write
 from bulkload.mapping.tags import split
-
-# The columns that a file of dead letters adds to those of its source.
-DEAD_LETTER_COLUMNS = "_bulkload_"
 
 # Files of one load seldom have two headers; a source whose rows all differ must not fill the memory.
 KEPT_HEADERS = 64
 
-_TEXTS = frozenset(name for name in OWN if kind((name,)) is Kind.TEXT)
+_TEXTS = frozenset(name for name in FIELDS if kind((name,)) is Kind.TEXT)
 
 
 class Column(NamedTuple):
@@ -42,7 +39,7 @@ class Header(NamedTuple):
     unknown: tuple[Finding, ...]
     """A warning for each column that is no field of an installation."""
     is_plain: bool
-    """Whether a row is an object as it is: nothing is nested, split or left out."""
+    """Whether a row is an object as it is: nothing is nested or split."""
 
 
 class Rows:
@@ -135,7 +132,7 @@ class Rows:
     @staticmethod
     def _refuse(column: str, holders: tuple[str, ...], at: str) -> None:
         """Two columns that claim one place, both with something in them; others than an installation's may."""
-        if holders[0] in OWN:
+        if holders[0] in FIELDS:
             place = write(holders[: holders.index(at) + 1])
             raise Unmappable(f"column {column} has no place: {place} is no object")
 
@@ -155,14 +152,15 @@ def _copied(column: str, value: Fields) -> Any:
 
 
 def _header(columns: tuple[str, ...], leave_out: frozenset[str]) -> Header:
-    kept = [column for column in columns if not column.startswith(DEAD_LETTER_COLUMNS)]
-    paths = {column: parse(column) or (column,) for column in kept}
+    paths = {column: parse(column) or (column,) for column in columns}
     flat = [column for column, path in paths.items() if path == (column,) and column != "tags"]
-    others = sorted((column for column in kept if column not in flat), key=lambda column: len(paths[column]))
+    others = sorted((column for column in columns if column not in flat), key=lambda column: len(paths[column]))
     nested = {column: Column(column, paths[column][:-1], paths[column][-1], kind(paths[column])) for column in others}
-    own = [name for name in dict.fromkeys(path[0] for path in paths.values()) if name in OWN and name not in leave_out]
+    own = [
+        name for name in dict.fromkeys(path[0] for path in paths.values()) if name in FIELDS and name not in leave_out
+    ]
     return Header(
-        unseen=tuple(column for column in columns if column == "tags" or column not in kept),
+        unseen=("tags",) if "tags" in columns else (),
         own=tuple(own),
         own_flat=tuple(name for name in own if name in flat),
         nested=tuple(nested.values()),
@@ -170,7 +168,7 @@ def _header(columns: tuple[str, ...], leave_out: frozenset[str]) -> Header:
         unknown=tuple(
             Finding("unknown-column", f"column {column} is no field of an installation: it is left out")
             for column, path in paths.items()
-            if path[0] not in OWN
+            if path[0] not in FIELDS
         ),
-        is_plain=not others and len(kept) == len(columns),
+        is_plain=not others,
     )

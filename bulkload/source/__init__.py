@@ -1,7 +1,7 @@
 """Source objects from bytes and iterables: opening, identifying, splitting."""
 
 from bulkload.source.files import FileSource
-from bulkload.source.finding import find_sources
+from bulkload.source.finding import Given, find_sources, opened
 from bulkload.source.iterables import IterableSource
 from bulkload.source.layout import FORMATS, Format, FormName, Layout
 from bulkload.source.place import START, Batch, Broken, Datum, Place, Source
@@ -17,6 +17,7 @@ __all__ = [
     "FileSource",
     "FormName",
     "Format",
+    "Given",
     "IterableSource",
     "Layout",
     "Place",
@@ -24,4 +25,5 @@ __all__ = [
     "Source",
     "StandardInput",
     "find_sources",
+    "opened",
 ]

@@ -1,9 +1,9 @@
-"""Sources by their names: paths, folders, patterns, standard input and addresses."""
+"""Sources by their names, which are paths, folders, patterns, standard input and addresses, and Python's iterables."""
 
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 from bulkload.errors import InputError
 from bulkload.source.files import FileSource, printable
 from bulkload.source.folders import is_meant_by_folder, is_meant_by_pattern
+from bulkload.source.iterables import Element, IterableSource
 from bulkload.source.layout import Layout
 from bulkload.source.place import Source
 from bulkload.source.remote import RemoteSource, find_remote
@@ -19,6 +20,23 @@ from bulkload.source.standard_input import STANDARD_INPUT, StandardInput
 # A scheme of one letter is a drive.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+(::[a-z0-9+.:/-]*)?://", re.IGNORECASE)
 _LOCAL_SCHEMES = ("file", "local")
+
+
+# What a source may be, from Python.
+Given = str | os.PathLike[str] | Iterable[Element] | AsyncIterable[Element]
+
+
+def opened(sources: Iterable[Given], layout: Layout) -> Iterator[Source]:
+    """What a caller named or gave, as sources in order; raises `InputError`."""
+    names: list[str] = []
+    for source in sources:
+        if isinstance(source, str | os.PathLike):
+            names.append(os.fspath(source))
+            continue
+        yield from find_sources(names, layout)
+        names.clear()
+        yield IterableSource(source)
+    yield from find_sources(names, layout)
 
 
 def find_sources(names: Iterable[str], layout: Layout | None = None) -> list[Source]:
