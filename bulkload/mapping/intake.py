@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bulkload.installation import Checker, Fields, Flaw, Installation
-from bulkload.mapping.dead_letters import BEGINNINGS, unwrap
+from bulkload.mapping.unwrapping import BEGINNINGS, unwrap
 from bulkload.mapping.mapping import Mapping
 from bulkload.mapping.mappings import Nesting
 

@@ -1,4 +1,4 @@
-"""Dead letters as sources: the record that stands inside one."""
+"""Taking the record out of a dead letter that is loaded again."""
 
 import base64
 import binascii
