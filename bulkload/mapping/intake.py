@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from bulkload.installation import Checker, Fields, Flaw, Installation
-from bulkload.mapping.unwrapping import BEGINNINGS, unwrap
 from bulkload.mapping.mapping import Mapping
 from bulkload.mapping.mappings import Nesting
+from bulkload.mapping.unwrapping import BEGINNINGS, unwrap
 
 # Of a source object that yields nothing at all.
 _LEFT_OUT = (None,)
