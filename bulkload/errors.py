@@ -10,7 +10,7 @@
 A record's bad data is never an exception: it is a `Flaw` or an `Answer`, and ends as a settlement.
 """
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 # The exit code of a failure that is nobody's but the code's own: a bug, with its traceback.
 BUG = 6
@@ -38,3 +38,10 @@ class Halt(BulkloadError):
     """The run stops where it is; what was settled before stays settled and a later session goes on."""
 
     exit_code = 4
+
+
+class Stop(NamedTuple):
+    """Why a run or a check ends before its work does, and with which exit code."""
+
+    exit_code: int
+    reason: str

@@ -56,6 +56,13 @@ class Reading:
     deny: tuple[str, ...] = ()
 
     @classmethod
+    def out_of(cls, flags: Mapping[str, Any]) -> tuple["Reading", dict[str, Any]]:
+        """From those of the flags that say how sources are read, and the other ones; raises `InputError`."""
+        names = ReadingFlags.__annotations__
+        reading = cls.of({name: value for name, value in flags.items() if name in names})
+        return reading, {name: value for name, value in flags.items() if name not in names}
+
+    @classmethod
     def of(cls, flags: Mapping[str, Any]) -> "Reading":
         """From flags by their names, those left out or None by their defaults; raises `InputError`."""
         given = {name: value for name, value in flags.items() if value is not None}

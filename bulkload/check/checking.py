@@ -7,16 +7,16 @@ from collections.abc import Awaitable, Iterable
 from contextlib import ExitStack, aclosing, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
 from bulkload.check.gathering import Gathering
 from bulkload.check.refused import Refused
 from bulkload.check.settings import Flags, Settings
 from bulkload.check.spill import Spill
-from bulkload.errors import Halt
+from bulkload.errors import Halt, Stop
 from bulkload.reading import Reading
 from bulkload.report.checked import CheckOutcome, CheckReport, LoadTime, Shown
-from bulkload.source import START, Given, Source, opened
+from bulkload.source import START, Given, Source, opened, taken
 from bulkload.source.files import printable
 from bulkload.source.reading import in_thread
 
@@ -35,16 +35,8 @@ async def check(*sources: Given, invalid: str | os.PathLike[str] | None = None, 
     says so. Raises `InputError` for what cannot be used as given, `Halt` where there is no room for the digests of many
     records or for `invalid`, and what an iterable raises.
     """
-    given = dict(flags)
-    settings = Settings(**{name: given.pop(name) for name in Settings.__slots__ if name in given})  # type: ignore[arg-type]
-    return await Check(sources, settings=settings, reading=Reading.of(given), invalid=invalid).run()
-
-
-class Stop(NamedTuple):
-    """Why a check ends before its sources do."""
-
-    exit_code: int
-    reason: str
+    reading, others = Reading.out_of(flags)
+    return await Check(sources, settings=Settings(**others), reading=reading, invalid=invalid).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +99,12 @@ class Check:
     def progress(self) -> Progress:
         """Where the check is at this moment."""
         gathering = self._gathering
-        sizes = [source.size for source in self._sources]
+        consumed, size = taken(self._sources)
         return Progress(
             read=gathering.read if gathering else 0,
             invalid=gathering.invalid if gathering else 0,
-            consumed=sum(source.consumed for source in self._sources),
-            size=None if None in sizes else sum(size or 0 for size in sizes),
+            consumed=consumed,
+            size=size,
             elapsed=time.monotonic() - self._began,
         )
 

@@ -5,20 +5,21 @@ import os
 import shutil
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from rich.console import Console
 
 from bulkload.check import Check, Settings
+from bulkload.cli.attended import attend, attended_flags
 from bulkload.cli.loop import new_event_loop
 from bulkload.cli.options import config_flag, flag
 from bulkload.cli.reading import reading_flags, take_reading
 from bulkload.cli.streams import QuietConsole, log_to, write
 from bulkload.client import API_VERSION
-from bulkload.report import CheckReport, describe_check, display
+from bulkload.report import CheckReport, describe_check
+from bulkload.report.display import Mode
 
 # The width of the report where it goes to no terminal.
 PLAIN_WIDTH = 100
@@ -31,14 +32,7 @@ PLAIN_WIDTH = 100
 @flag("--rate", type=float, help="Requests per second of the load whose time is told.  [default: 1000]")
 @reading_flags
 @flag("--api-version", default=API_VERSION, help="The api-version that the load will send.")
-@flag(
-    "--progress",
-    type=click.Choice(["auto", "bar", "plain", "none"]),
-    default="auto",
-    help="A live bar, a line a minute, or nothing.",
-)
-@flag("--json", is_flag=True, help="Write the report as JSON on standard output.")
-@flag("--quiet", is_flag=True, help="Be silent when all is well.")
+@attended_flags("report")
 @config_flag
 def check(sources: tuple[str, ...], **flags: Any) -> int:
     """Check the records of SOURCE... by every rule, and find what occurs twice. Sends nothing, writes no ledger.
@@ -56,7 +50,7 @@ def check(sources: tuple[str, ...], **flags: Any) -> int:
 
     \b
     Exit codes: 0 no flaws, perhaps warnings; 1 some records are invalid; 2 wrong usage or input; 4 a source broke off,
-    or this machine has no room; 6 a bug; 130 and 143 interrupted, after a report of what was read by then.
+    or this machine has no room; 6 a bug; 129, 130 and 143 interrupted, after a report of what was read by then.
     """
     console = QuietConsole(stderr=True)
     command = _Command(sources, flags, console)
@@ -72,23 +66,18 @@ class _Command:
         self._console = console
         self._is_json: bool = flags.pop("json")
         self._is_quiet: bool = flags.pop("quiet")
-        self._progress: Literal["auto", "bar", "plain", "none"] = flags.pop("progress")
+        self._progress: Mode = flags.pop("progress")
         invalid: Path | None = flags.pop("invalid")
         reading = take_reading(flags)
         self._check = Check(sources, settings=Settings(**flags), reading=reading, invalid=invalid)
         log_to(console, is_quiet=self._is_quiet)
 
     async def carry_out(self) -> CheckReport:
-        _obey_signals(self._check, self._console)
-        mode = "none" if self._is_quiet else self._progress
-        showing = asyncio.create_task(display(mode, self._console).follow(lambda: self._check.progress))
-        try:
-            return await self._check.run()
-        finally:
-            showing.cancel()
-            # A terminal that was closed takes nothing any more.
-            with suppress(asyncio.CancelledError, OSError):
-                await showing
+        return await attend(self._check, self._console, "none" if self._is_quiet else self._progress, stop=self._stop)
+
+    def _stop(self, received: signal.Signals) -> None:
+        """End the reading; the report tells of what was read by then."""
+        self._check.stop(128 + received, f"{received.name} was received")
 
     def tell(self, report: CheckReport) -> int:
         """Write the report, and return the exit code."""
@@ -103,22 +92,3 @@ class _Command:
             return report.exit_code
         write(text, sys.stdout, advice="make room, or write it elsewhere")
         return report.exit_code
-
-
-def _obey_signals(check: Check, console: Console) -> None:
-    """The first signal ends the reading and leads to the report of what was read, a second one ends all at once."""
-    loop = asyncio.get_running_loop()
-    seen: list[signal.Signals] = []
-
-    def obey(received: signal.Signals) -> None:
-        if seen:
-            with suppress(OSError):
-                console.show_cursor()
-            os._exit(128 + received)
-        seen.append(received)
-        check.stop(128 + received, f"{received.name} was received")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # nohup and background jobs of a shell start with signals ignored, and mean it.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, obey, number)

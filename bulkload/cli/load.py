@@ -6,13 +6,13 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from rich.console import Console
 
+from bulkload.cli.attended import attend, attended_flags
 from bulkload.cli.loop import new_event_loop
 from bulkload.cli.options import CONNECTION_STRING, Duration, config_flag, flag, hub_name, of_config, real_hub
 from bulkload.cli.reading import reading_flags, take_reading
@@ -21,7 +21,8 @@ from bulkload.client import API_VERSION
 from bulkload.emulator import EmbeddedHub
 from bulkload.load import Loader, Settings
 from bulkload.load.settings import GRACE, WORKERS
-from bulkload.report import Summary, describe, display
+from bulkload.report import Summary, describe
+from bulkload.report.display import Mode
 from bulkload.report.text import count, duration
 from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
 from bulkload.source.files import printable
@@ -60,14 +61,7 @@ _KEPT = "the ledger holds it, see bulkload status"
 @flag("--transport", type=click.Choice(["auto", "aiohttp"]), default="auto", help="What carries the requests.")
 @flag("--api-version", default=API_VERSION, help="The service's api-version.")
 @flag("--ca-file", type=click.Path(path_type=Path), help="Trust the certificate authorities of this PEM file, too.")
-@flag(
-    "--progress",
-    type=click.Choice(["auto", "bar", "plain", "none"]),
-    default="auto",
-    help="A live bar, a line a minute, or nothing.",
-)
-@flag("--json", is_flag=True, help="Write the summary as JSON on standard output.")
-@flag("--quiet", is_flag=True, help="Be silent when all goes well.")
+@attended_flags("summary")
 @config_flag
 def load(sources: tuple[str, ...], **flags: Any) -> int:
     """Bring the installations of SOURCE... into a hub, or continue where an earlier session stopped.
@@ -104,7 +98,7 @@ class _Command:
         self._is_json: bool = flags.pop("json")
         self._is_quiet: bool = flags.pop("quiet")
         self._is_emulated: bool = flags.pop("emulator")
-        self._progress: Literal["auto", "bar", "plain", "none"] = flags.pop("progress")
+        self._progress: Mode = flags.pop("progress")
         self._ledger: Path | None = flags.pop("ledger")
         self._hub: str | None = flags.pop("hub")
         self._connection_string_file: Path | None = flags.pop("connection_string_file")
@@ -141,16 +135,17 @@ class _Command:
             )
 
     async def _load(self, loader: Loader) -> Summary:
-        _obey_signals(loader, self._console, grace=self._settings.grace)
-        mode = "none" if self._is_quiet else self._progress
-        showing = asyncio.create_task(display(mode, self._console).follow(lambda: loader.progress))
-        try:
-            return await loader.run()
-        finally:
-            showing.cancel()
-            # A terminal that was closed (SIGHUP) takes nothing any more; the run goes on to its clean end.
-            with suppress(asyncio.CancelledError, OSError):
-                await showing
+        def stop(received: signal.Signals) -> None:
+            if waiting := loader.progress.in_flight:
+                log.info(
+                    "%s was received: waiting up to %s for %s in flight; once more leaves at once",
+                    received.name,
+                    duration(self._settings.grace),
+                    count(waiting, "request"),
+                )
+            loader.stop(5, f"{received.name} was received")
+
+        return await attend(loader, self._console, "none" if self._is_quiet else self._progress, stop=stop)
 
     def tell(self, summary: Summary) -> int:
         """Write the summary where it belongs, and return the exit code."""
@@ -181,30 +176,3 @@ def _next_step() -> str:
         f"  export {CONNECTION_STRING}='Endpoint=sb://…'\n"
         f"  {command}"
     )
-
-
-def _obey_signals(loader: Loader, console: Console, *, grace: float) -> None:
-    """The first signal ends the run softly, a second SIGINT or SIGTERM at once."""
-    loop = asyncio.get_running_loop()
-    seen: list[signal.Signals] = []
-
-    def obey(received: signal.Signals) -> None:
-        # A closing terminal may send SIGHUP several times: only a person's or a manager's second word means at once.
-        if seen and received != signal.SIGHUP:
-            with suppress(OSError):
-                console.show_cursor()
-            os._exit(128 + received)
-        seen.append(received)
-        if waiting := loader.progress.in_flight:
-            log.info(
-                "%s was received: waiting up to %s for %s in flight; once more leaves at once",
-                received.name,
-                duration(grace),
-                count(waiting, "request"),
-            )
-        loader.stop(5, f"{received.name} was received")
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup and background jobs of a shell start with signals ignored, and mean it.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, obey, number)

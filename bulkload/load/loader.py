@@ -12,18 +12,18 @@ from typing import Any, TypeVar, Unpack
 
 from bulkload.client import AiohttpTransport
 from bulkload.dead_letters import DeadLetters, put_aside, stem_of
-from bulkload.errors import BUG, BulkloadError, InputError, LedgerLocked
+from bulkload.errors import BUG, BulkloadError, InputError, LedgerLocked, Stop
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Run, Session, State, read_state
 from bulkload.ledger.ledger import aside
-from bulkload.load.session import LiveSession, Stop
+from bulkload.load.session import LiveSession
 from bulkload.load.settings import Flags, Settings
 from bulkload.reading import Reading
 from bulkload.report import Latency, Meter, Progress, Rate, Records, Requests, Summary, summarize
 from bulkload.report.summary import finished
 from bulkload.report.text import count
 from bulkload.sas import Signer
-from bulkload.source import FileSource, Given, Source, opened
+from bulkload.source import FileSource, Given, Source, opened, taken
 from bulkload.source.files import printable
 
 T = TypeVar("T")
@@ -51,9 +51,8 @@ async def load(
     `Halt` where this machine fails before the session begins, and what an iterable raises, once all that it gave before
     is settled. When the calling task is cancelled, what was settled is kept.
     """
-    given = dict(flags)
-    settings = Settings(**{name: given.pop(name) for name in Settings.__slots__ if name in given})  # type: ignore[arg-type]
-    return await Loader(sources, hub=hub, ledger=ledger, settings=settings, reading=Reading.of(given)).run()
+    reading, others = Reading.out_of(flags)
+    return await Loader(sources, hub=hub, ledger=ledger, settings=Settings(**others), reading=reading).run()
 
 
 class Loader:
@@ -109,7 +108,7 @@ class Loader:
     def progress(self) -> Progress:
         """Where the run is at this moment."""
         live, last = self._live, self._meter.last
-        sizes = [source.size for source in self._sources]
+        consumed, size = taken(self._sources)
         return Progress(
             settled=live.settled if live else 0,
             accepted=live.upload.requests.accepted if live else 0,
@@ -117,8 +116,8 @@ class Loader:
             throttled=live.upload.requests.throttled if live else 0,
             in_flight=live.upload.in_flight if live else 0,
             rate=self._meter.rate,
-            consumed=sum(source.consumed for source in self._sources),
-            size=None if None in sizes else sum(size or 0 for size in sizes),
+            consumed=consumed,
+            size=size,
             elapsed=self._meter.elapsed,
             p50=last.p50 if last else None,
             p99=last.p99 if last else None,

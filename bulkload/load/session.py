@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, closing
 from functools import partial
-from typing import NamedTuple
 
 from bulkload.dead_letters import DeadLetters, Letter
-from bulkload.errors import BUG, BulkloadError, Halt
+from bulkload.errors import BUG, BulkloadError, Halt, Stop
 from bulkload.installation import Finding, Flaw
 from bulkload.ledger import Checkpoint, Commit, Ledger, Mark, Sample, Session, Settled, State, Writer
 from bulkload.load.graves import Graves, letters
@@ -33,13 +32,6 @@ log = logging.getLogger("bulkload")
 COMMIT_AT = 2000
 COMMIT_EVERY = 0.25
 SAMPLE_EVERY = 1.0
-
-
-class Stop(NamedTuple):
-    """Why a session ends before its run does."""
-
-    exit_code: int
-    reason: str
 
 
 class LiveSession:

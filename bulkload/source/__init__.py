@@ -4,7 +4,7 @@ from bulkload.source.files import FileSource
 from bulkload.source.finding import Given, find_sources, opened
 from bulkload.source.iterables import IterableSource
 from bulkload.source.layout import FORMATS, Format, FormName, Layout
-from bulkload.source.place import START, Batch, Broken, Datum, Place, Source
+from bulkload.source.place import START, Batch, Broken, Datum, Place, Source, taken
 from bulkload.source.remote import RemoteSource
 from bulkload.source.standard_input import StandardInput
 
@@ -26,4 +26,5 @@ __all__ = [
     "StandardInput",
     "find_sources",
     "opened",
+    "taken",
 ]

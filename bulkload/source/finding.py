@@ -21,7 +21,6 @@ from bulkload.source.standard_input import STANDARD_INPUT, StandardInput
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+(::[a-z0-9+.:/-]*)?://", re.IGNORECASE)
 _LOCAL_SCHEMES = ("file", "local")
 
-
 # What a source may be, from Python.
 Given = str | os.PathLike[str] | Iterable[Element] | AsyncIterable[Element]
 

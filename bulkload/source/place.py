@@ -96,3 +96,14 @@ class Source(Protocol):
 
     def batches(self, start: Place) -> AsyncGenerator[Batch, None]:
         """Read on from `start`; raises `Halt` where the source breaks off, after giving what came before."""
+
+
+def taken(sources: Iterable[Source]) -> tuple[int, int | None]:
+    """The bytes that were read of all sources, and how many there are, or None where nobody knows."""
+    consumed, size = 0, 0
+    is_known = True
+    for source in sources:
+        consumed += source.consumed
+        size += source.size or 0
+        is_known = is_known and source.size is not None
+    return consumed, size if is_known else None
