@@ -288,3 +288,16 @@ def test_what_it_yields_is_checked_like_any_other() -> None:
     assert not isinstance(good, Flaw)
     assert isinstance(bad, Flaw)
     assert bad.code == "id-missing"
+
+
+def test_a_function_that_never_ends_is_a_flaw_after_a_great_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkload.mapping.transform.MOST", 1000)
+
+    def endless(user: Fields) -> Iterator[Fields]:
+        while True:
+            yield {"installationId": user["id"]}
+
+    *before, last = made(endless, {"id": "d"})
+    assert before == [{"installationId": "d"}] * 1000
+    assert isinstance(last, Flaw)
+    assert "does it end?" in last.message

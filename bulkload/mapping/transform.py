@@ -25,6 +25,9 @@ TELLING = 16
 
 LONGEST_MESSAGE = 200
 
+# A function that yields more than this of one source object is taken for one that never ends.
+MOST = 1_000_000
+
 
 class TransformRun:
     """A user's function as the mapping calls it: what it yields, and its failures as flaws.
@@ -68,7 +71,11 @@ class TransformRun:
             yield Flaw.of("mapping-failed", f"{self.name}: {words}")
             return
         try:
-            for element in made:
+            for number, element in enumerate(made):
+                if number == MOST:
+                    words = f"the function yields more than {MOST:,} installations of one source object; does it end?"
+                    yield Flaw.of("mapping-failed", f"{self.name}: {words}")
+                    return
                 yield self._fields(element)
         except Exception as exc:  # noqa: BLE001 - as above; `_fields` itself raises nothing
             yield self._flaw(exc, source_object)
