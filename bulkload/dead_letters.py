@@ -24,6 +24,7 @@ import orjson
 from bulkload.errors import Halt
 from bulkload.record import Origin, Outcome
 from bulkload.source import Broken
+from bulkload.source.table import OWN, OWN_HEAD, OWN_ROW
 
 # Only their owner reads them: they hold push channels.
 MODE = 0o600
@@ -31,10 +32,8 @@ MODE = 0o600
 # What the name of a file ends with that is still being built.
 _NEW = ".new"
 
-# The columns that tell of a CSV letter. The row as it came stands in `_bulkload_row` where it could not be laid under
-# the columns, its beginning in `_bulkload_head` where it is too long to be kept.
-ABOUT = tuple(f"_bulkload_{name}" for name in ("source", "position", "outcome", "reason", "row", "head"))
-
+# The columns that tell of a CSV letter.
+ABOUT = (f"{OWN}source", f"{OWN}position", f"{OWN}outcome", f"{OWN}reason", OWN_ROW, OWN_HEAD)
 
 # The name by which codecs know how to write a character that they have not: as JSON does.
 _ESCAPED = "bulkload.escaped"

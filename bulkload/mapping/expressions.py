@@ -19,7 +19,7 @@ _NAMES = re.compile(_NAME)
 _LIKE_A_NAME = re.compile(r"[\w .:/-]+")
 
 # What JMESPath's functions and comparisons raise on values that they do not expect.
-_FAILURES = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
+FAILURES = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
 _FUNCTIONS: dict[str, dict[str, Any]] = functions.Functions.FUNCTION_TABLE
 
@@ -84,7 +84,7 @@ def _evaluate(label: str, text: str) -> Callable[[Fields], Any]:
     def of(fields: Fields) -> Any:
         try:
             return visit(tree, fields)
-        except _FAILURES as exc:
+        except FAILURES as exc:
             raise Unmappable(f"{label}: {_failure(exc)}") from exc
 
     return of

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import orjson
 
 from bulkload.installation import FIELDS, LONGEST_KEPT_ID, Fields, Finding, Flaw
-from bulkload.mapping.expressions import Expression, is_true
+from bulkload.mapping.expressions import FAILURES, Expression, is_true
 from bulkload.mapping.flags import TAG_SEPARATOR
 from bulkload.mapping.mapping import Mapped
-from bulkload.mapping.paths import Unmappable
+from bulkload.mapping.paths import Unmappable, with_user
 from bulkload.mapping.preset import Preset
 from bulkload.mapping.rows import Header, Rows
 from bulkload.mapping.steps import Step
@@ -21,9 +21,6 @@ PARENT = "_parent"
 
 # What an element is called that is no object itself.
 VALUE = "_value"
-
-# What a preset's code may raise on objects that are no export of its system.
-_FAILURES = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
 
 class Nesting:
@@ -134,7 +131,7 @@ class FlagMapping:
             return
         try:
             yield from preset.objects(source_object)
-        except _FAILURES as exc:
+        except FAILURES as exc:
             words = f"--preset {preset.name}: the object is not what it expects ({type(exc).__name__})"
             raise Unmappable(words) from exc
 
@@ -192,9 +189,7 @@ class FlagMapping:
         tags = fields.get("tags")
         if tags.__class__ is str:
             fields["tags"] = split(tags, self._plan.tag_separator)
-        if "userID" in fields:
-            fields.setdefault("userId", fields.pop("userID"))
-        return fields
+        return with_user(fields)
 
     def _mapped(self, fields: Fields, source_object: Fields) -> Mapped:
         """`fields` is an installation's beginning, and written into; `source_object` is what expressions see."""

@@ -23,7 +23,7 @@ class Kind(Enum):
     TEXT = "a text"
     TAGS = "a list of tags"
     OBJECT = "an object"
-    UNKNFIELDS = "whatever it is given"
+    UNKNOWN = "whatever it is given"
 
 
 class Unmappable(Exception):
@@ -80,6 +80,13 @@ def parse_field(flag: str, text: str) -> Path:
     return path
 
 
+def with_user(fields: Fields) -> Fields:
+    """The same fields, the user under the name that is sent."""
+    if "userID" in fields:
+        fields.setdefault("userId", fields.pop("userID"))
+    return fields
+
+
 def kind(path: Path) -> Kind:
     """What an installation holds at a path."""
     match path:
@@ -95,7 +102,7 @@ def kind(path: Path) -> Kind:
             return Kind.TEXT
         case (*_, "tags"):
             return Kind.TAGS
-    return Kind.UNKNFIELDS
+    return Kind.UNKNOWN
 
 
 def _kind_in_template(path: Path) -> Kind:
@@ -106,7 +113,7 @@ def _kind_in_template(path: Path) -> Kind:
             return Kind.OBJECT
         case ("tags",):
             return Kind.TAGS
-    return Kind.UNKNFIELDS
+    return Kind.UNKNOWN
 
 
 def find(fields: Fields, path: Path) -> object:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from bulkload.installation import FIELDS, Fields, Finding
-from bulkload.mapping.paths import Kind, Unmappable, kind, parse, write
+from bulkload.mapping.paths import Kind, Unmappable, kind, parse, with_user, write
 from bulkload.mapping.tags import split
 
 # Files of one load seldom have two headers; a source whose rows all differ must not fill the memory.
@@ -99,9 +99,7 @@ class Rows:
             # 0 and false, which only typed sources have, are not empty.
             elif value or value == 0:
                 fields[name] = str(value) if value.__class__ is int and name in _TEXTS else value
-        if "userID" in fields:
-            fields.setdefault("userId", fields.pop("userID"))
-        return fields
+        return with_user(fields)
 
     def _nest(self, fields: Fields, row: Fields, columns: tuple[Column, ...]) -> None:
         for name, holders, last, kind_ in columns:

@@ -12,8 +12,8 @@ from bulkload.source.breaking import breaking_off
 from bulkload.source.compression import MAGIC_BYTES, beginning, decompressed
 from bulkload.source.encoding import LONGEST_MARK, Transcoded, is_utf_8, refuse_unannounced
 from bulkload.source.files import FINGERPRINT_BYTES
-from bulkload.source.forms import Form
-from bulkload.source.layout import FormName, Layout
+from bulkload.source.forms import Form, Formed
+from bulkload.source.layout import Layout
 from bulkload.source.place import START, Batch, Place
 from bulkload.source.reading import in_thread, read_ahead
 from bulkload.source.stored import counted
@@ -23,7 +23,7 @@ from bulkload.source.telling import PARQUET_MAGIC, tell
 STANDARD_INPUT = "-"
 
 
-class StandardInput:
+class StandardInput(Formed[Form]):
     """Standard input in any form but Parquet; read once, and past what an earlier session settled."""
 
     name = STANDARD_INPUT
@@ -40,24 +40,11 @@ class StandardInput:
         self._layout = layout or Layout()
         self._head: bytes | None = None
         self._text: Readable | None = None
-        self._form: Form | None = None
         self._spooled: BinaryIO | None = None
         self.consumed = 0
 
     def __repr__(self) -> str:
         return f"<StandardInput {self.consumed} bytes read>"
-
-    @property
-    def form(self) -> FormName | None:
-        return self._form.name if self._form else None
-
-    @property
-    def columns(self) -> tuple[str, ...] | None:
-        return self._form.columns if self._form else None
-
-    @property
-    def delimiter(self) -> str | None:
-        return self._form.delimiter if self._form else None
 
     async def fingerprint(self) -> str:
         if self._head is None:

@@ -8,8 +8,8 @@ from typing import BinaryIO
 from bulkload.source.breaking import ANOTHER_VERSION, breaking_off
 from bulkload.source.compression import decompressed, is_compressed
 from bulkload.source.encoding import Transcoded, is_utf_8
-from bulkload.source.forms import Form
-from bulkload.source.layout import FormName, Layout
+from bulkload.source.forms import Form, Formed
+from bulkload.source.layout import Layout
 from bulkload.source.parquet import ParquetRows
 from bulkload.source.place import START, Batch, Place
 from bulkload.source.reading import in_thread, read_ahead
@@ -17,7 +17,7 @@ from bulkload.source.streams import Peeked, RawFile, Readable, Whole, skipped
 from bulkload.source.telling import PARQUET_MAGIC, tell
 
 
-class StoredSource(ABC):
+class StoredSource(Formed[Form | ParquetRows], ABC):
     """Reads what `_open` opens: decompressed, as UTF-8, in the form that it has, ahead of the loop.
 
     Its subclasses say where the bytes lie; `_identify` says what they are, and is called before anything else.
@@ -31,7 +31,6 @@ class StoredSource(ABC):
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._is_transcoded = not is_utf_8(layout.encoding)
-        self._form: Form | ParquetRows | None = None
         self._magic = b""
         self.consumed = 0
 
@@ -49,18 +48,6 @@ class StoredSource(ABC):
     @abstractmethod
     def _open_anywhere(self) -> AbstractContextManager[BinaryIO]:
         """A file that can be read at any place."""
-
-    @property
-    def form(self) -> FormName | None:
-        return self._form.name if self._form else None
-
-    @property
-    def columns(self) -> tuple[str, ...] | None:
-        return self._form.columns if self._form else None
-
-    @property
-    def delimiter(self) -> str | None:
-        return self._form.delimiter if self._form else None
 
     @property
     def can_seek(self) -> bool:

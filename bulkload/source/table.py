@@ -17,7 +17,7 @@ from bulkload.source.streams import BOM
 DELIMITERS = (",", ";", "\t", "|")
 
 # The columns that a dead letter has besides those of its source: `OWN_ROW` holds a row that could not be laid under its
-# columns, as it came, `OWN_HEAD` the beginning of one that was too long to be kept.
+# columns, as it came, `OWN_HEAD` the beginning of one that is too long to be kept.
 OWN = "_bulkload_"
 OWN_ROW = f"{OWN}row"
 OWN_HEAD = f"{OWN}head"
