@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Iterator
 
 from rich import box
+from rich.columns import Columns
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -111,7 +112,7 @@ def _numbers(report: CheckReport) -> Table:
     tags = report.tags
     table.add_row("tags", f"{tags.distinct:,} different" if tags.distinct else "none")
     if tags.commonest:
-        table.add_row("", ", ".join(f"{_clean(used.tag)} {used.uses:,}" for used in tags.commonest))
+        table.add_row("", Columns([f"{_clean(used.tag)} {used.uses:,}" for used in tags.commonest], padding=(0, 3)))
     load = report.load
     table.add_row(
         "load", f"{count(load.requests, 'request')}, {duration(load.seconds)} at {load.rate:,.10g} requests per second"
