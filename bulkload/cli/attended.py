@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
+from types import FrameType
 from typing import Any, Protocol, TypeVar, get_args
 
 import click
@@ -50,7 +52,9 @@ async def attend(job: Job[R], console: Console, mode: Mode, *, stop: Callable[[s
     _obey_signals(console, stop)
     showing = asyncio.create_task(display(mode, console).follow(lambda: job.progress))
     try:
-        return await job.run()
+        # What a user's function prints is not part of what the command writes.
+        with redirect_stdout(sys.stderr):
+            return await job.run()
     finally:
         showing.cancel()
         # A terminal that was closed (SIGHUP) takes nothing any more; the job goes on to its clean end.
@@ -62,16 +66,18 @@ def _obey_signals(console: Console, stop: Callable[[signal.Signals], None]) -> N
     loop = asyncio.get_running_loop()
     seen: list[signal.Signals] = []
 
-    def obey(received: signal.Signals) -> None:
+    def obey(number: int, _frame: FrameType | None) -> None:
+        received = signal.Signals(number)
         # A closing terminal may send SIGHUP several times: only a person's or a manager's second word means at once.
         if seen and received != signal.SIGHUP:
             with suppress(OSError):
                 console.show_cursor()
             os._exit(128 + received)
         seen.append(received)
-        stop(received)
+        loop.call_soon_threadsafe(stop, received)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # nohup and background jobs of a shell start with signals ignored, and mean it.
         if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, obey, number)
+            # Not the loop's own handlers: a user's function that never returns would hold them off for ever.
+            signal.signal(number, obey)

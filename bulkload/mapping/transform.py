@@ -1,5 +1,6 @@
 """A user's own function in place of each, where and map."""
 
+import contextlib
 import hashlib
 import inspect
 import os
@@ -8,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
+from itertools import count
 from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Any, cast
@@ -59,26 +61,32 @@ class TransformRun:
 
         The function gets a copy whose own fields it may change; what is nested in them it must leave as it is.
         """
-        try:
-            made = self._function({**source_object})
-        except Exception as exc:  # noqa: BLE001 - a user's function may raise anything
-            yield self._flaw(exc, source_object)
-            return
+        elements = self._called(source_object)
+        for number in count():
+            try:
+                element = next(elements)
+            except StopIteration:
+                return
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:  # noqa: BLE001 - also what would end the process, or the task in its name
+                yield self._flaw(exc, source_object)
+                return
+            if number == MOST:
+                words = f"the function yields more than {MOST:,} installations of one source object; does it end?"
+                yield Flaw.of("mapping-failed", f"{self.name}: {words}")
+                return
+            yield element if isinstance(element, Flaw) else self._fields(element)
+
+    def _called(self, source_object: Fields) -> Iterator[object]:
+        made = self._function({**source_object})
         if isinstance(made, dict):
-            made = (made,)
-        if not isinstance(made, Iterable) or isinstance(made, str | bytes):
+            yield made
+        elif isinstance(made, Iterable) and not isinstance(made, str | bytes):
+            yield from made
+        else:
             words = f"the function returned {type(made).__name__}; yield installations, or return a list of them"
             yield Flaw.of("mapping-failed", f"{self.name}: {words}")
-            return
-        try:
-            for number, element in enumerate(made):
-                if number == MOST:
-                    words = f"the function yields more than {MOST:,} installations of one source object; does it end?"
-                    yield Flaw.of("mapping-failed", f"{self.name}: {words}")
-                    return
-                yield self._fields(element)
-        except Exception as exc:  # noqa: BLE001 - as above; `_fields` itself raises nothing
-            yield self._flaw(exc, source_object)
 
     def _fields(self, element: object) -> Fields | Flaw:
         if not isinstance(element, dict):
@@ -90,10 +98,10 @@ class TransformRun:
         except TypeError as exc:
             return Flaw.of("mapping-failed", f"{self.name}: what was yielded cannot be written as JSON: {exc}")
 
-    def _flaw(self, exc: Exception, source_object: Fields) -> Flaw:
+    def _flaw(self, exc: BaseException, source_object: Fields) -> Flaw:
         line = _line(exc.__traceback__, self._file)
         place = f"{self.name}, line {line}" if line else self.name
-        words = " ".join(str(exc).split())
+        words = _words(exc)
         for text in sorted(_texts(source_object), key=len, reverse=True):
             words = words.replace(text, "…")
         if len(words) > LONGEST_MESSAGE:
@@ -142,12 +150,13 @@ def _load(path: Path, data: bytes, function: str) -> Transform:
     # Dataclasses and pickles look a module up by its name.
     sys.modules[name] = module
     try:
-        loader.exec_module(module)
+        # What it prints is not part of what the command writes.
+        with contextlib.redirect_stdout(sys.stderr):
+            loader.exec_module(module)
     except SyntaxError as exc:
         raise InputError(f"--transform {_place(path, exc, file)}: {exc.msg}") from exc
     except (Exception, SystemExit) as exc:
-        words = " ".join(str(exc).split())
-        raise InputError(f"--transform {_place(path, exc, file)}: {type(exc).__name__}: {words}") from exc
+        raise InputError(f"--transform {_place(path, exc, file)}: {type(exc).__name__}: {_words(exc)}") from exc
     finally:
         sys.path.remove(folder)
         if folder not in sys.path:
@@ -156,6 +165,14 @@ def _load(path: Path, data: bytes, function: str) -> Transform:
     if not callable(found):
         raise InputError(f"--transform {path}: there is no function {function}; name another as {path}:FUNCTION")
     return cast("Transform", found)
+
+
+def _words(exc: BaseException) -> str:
+    """What an exception says, in one line, unless it cannot even say it."""
+    try:
+        return " ".join(str(exc).split())
+    except Exception:  # noqa: BLE001 - a user's class may raise anything
+        return ""
 
 
 def _place(path: Path, exc: BaseException, file: str) -> str:

@@ -87,7 +87,8 @@ class _Members:
         self._member = make()
 
     def read(self, size: int, /) -> bytes:
-        while True:
+        # Some look with an empty read whether a stream gives bytes; a decompressor would never come to an end of it.
+        while size:
             data = b""
             if self._member.eof:
                 # Zeros between members are padding.
@@ -101,3 +102,4 @@ class _Members:
                 raise EOFError("Compressed file ended before the end-of-stream marker was reached")
             if text := self._member.decompress(data, size):
                 return text
+        return b""
