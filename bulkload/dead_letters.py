@@ -10,11 +10,11 @@ import base64
 import codecs
 import contextlib
 import csv
-import io
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from glob import escape, glob
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -24,7 +24,9 @@ import orjson
 from bulkload.errors import Halt
 from bulkload.record import Origin, Outcome
 from bulkload.source import Broken
-from bulkload.source.table import OWN, OWN_HEAD, OWN_ROW
+from bulkload.source.encoding import CARRIED, is_utf_8
+from bulkload.source.lines import is_text
+from bulkload.source.table import OWN, OWN_HEAD, OWN_ROW, csv_reader, csv_row
 
 # Only their owner reads them: they hold push channels.
 MODE = 0o600
@@ -94,9 +96,7 @@ class DeadLetters:
         shelf = _Shelf(self._stem, _NEW)
         try:
             shelf.clear()
-            yield Rebuild(
-                lambda letters: self._put(shelf, letters), lambda number, keep: self._keep(shelf, number, keep)
-            )
+            yield Rebuild(lambda letters: self._put(shelf, letters), lambda *which: self._keep(shelf, *which))
             made = shelf.close()
             with _failing(self._stem):
                 for path in standing(self._stem):
@@ -122,26 +122,34 @@ class DeadLetters:
         for form, texts in rendered.items():
             shelf.put(form, b"".join(texts))
 
-    def _keep(self, shelf: "_Shelf", number: int, is_dead: Callable[[int], bool]) -> int:
-        """Take over the letters of a source that stand there and are still true; returns how many."""
+    def _keep(self, shelf: "_Shelf", number: int, is_dead: Callable[[int], bool], objects: int) -> bool:
+        """Take over the letters of a source that stand there and are still true, if they are so many."""
         form = self._forms[number]
         path = Path(f"{self._stem}.{form.ending}")
-        kept = 0
+        name = form.writable(self._names[number])
         with _failing(path):
             if not path.exists() or self._names.count(self._names[number]) > 1:
-                return 0
+                return False
+            stands = {position for _, source, position in form.read(path) if source == name}
+            wanted = {position for position in stands if is_dead(position)}
+            if len(wanted) != objects:
+                return False
             for text, source, position in form.read(path):
-                if source == form.writable(self._names[number]) and is_dead(position):
+                if source == name and position in wanted:
+                    wanted.remove(position)
                     shelf.put(form, text)
-                    kept += 1
-        return kept
+        return True
 
 
 class Rebuild(NamedTuple):
-    """How letters come back: written anew, or for a source by its number taken over by their positions."""
+    """How letters come back: written anew, or taken over where all of a source are there.
+
+    `keep` takes the source's number, what tells of a position whether it settled badly, and the number of letters; it
+    returns whether they were taken over.
+    """
 
     write: Callable[[Sequence[Letter]], None]
-    keep: Callable[[int, Callable[[int], bool]], int]
+    keep: Callable[[int, Callable[[int], bool], int], bool]
 
 
 class _Shelf:
@@ -266,7 +274,9 @@ class _JsonForm:
         assert not isinstance(datum, dict)
         text = datum.text if isinstance(datum, Broken) else datum
         record = _on_one_line(text)
-        return self._line(about, b"base64", _base64(text)) if record is None else self._line(about, b"record", record)
+        if record is not None:
+            return self._line(about, b"record", record)
+        return self._line(about, b"base64", _base64(text if is_text(text) else self._encoding.original(text)))
 
     def _line(self, about: dict[str, object], key: bytes, value: bytes) -> bytes:
         line = b'{"_bulkload":%s,"%s":%s}\n' % (orjson.dumps(about), key, value)
@@ -274,12 +284,12 @@ class _JsonForm:
         return line if self._encoding.is_utf_8 else self._encoding.encode(line.decode(), _ESCAPED)
 
     def read(self, path: Path) -> Iterator[tuple[bytes, str, int]]:
-        with path.open(encoding=self._encoding.name, newline="\n") as file:
+        with path.open(encoding=self._encoding.name, errors=CARRIED, newline="\n") as file:
             for line in file:
-                # The last one may be half of a line.
-                with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                    about = orjson.loads(line)["_bulkload"]
-                    yield self._encoding.encode(line.rstrip("\n") + "\n", _ESCAPED), about["source"], about["position"]
+                # The last one may be half of a line, and somebody may have edited any.
+                match _json(line):
+                    case {"_bulkload": {"source": str(source), "position": int(position)}}:
+                        yield self._encoding.encode(line.rstrip("\n") + "\n", _ESCAPED), source, position
 
     def writable(self, text: str) -> str:
         return text
@@ -301,21 +311,20 @@ class _CsvForm:
         if isinstance(datum, dict):
             return self._row([*(datum.get(column, "") for column in self._columns), *about, "", ""])
         assert isinstance(datum, Broken)
-        text = datum.text.decode(errors="surrogateescape")
         if datum.size > len(datum.text):
             about[-1] += f" (bytes {place.offset} to {place.offset + datum.size})"
-            return self._row([*[""] * len(self._columns), *about, "", text])
-        return self._row([*[""] * len(self._columns), *about, text, ""])
+            head = self.writable(datum.text.decode(errors="replace"))
+            return self._row([*[""] * len(self._columns), *about, "", head])
+        return self._row([*[""] * len(self._columns), *about, self._encoding.text(datum.text), ""])
 
     def _row(self, cells: list[str]) -> bytes:
-        text = io.StringIO()
-        csv.writer(text, delimiter=self._delimiter, lineterminator="\n").writerow(cells)
-        return self._encoding.encode(text.getvalue(), "surrogateescape")
+        return self._encoding.encode(csv_row(cells, self._delimiter), CARRIED)
 
     def read(self, path: Path) -> Iterator[tuple[bytes, str, int]]:
         place = len(self._columns)
-        with path.open(encoding=self._encoding.name, errors="surrogateescape", newline="") as file:
-            for row in csv.reader(file, delimiter=self._delimiter):
+        # Somebody may have edited it: what is no letter any more is none, and a row that cannot be read is the last.
+        with path.open(encoding=self._encoding.name, errors=CARRIED, newline="") as file, suppress(csv.Error):
+            for row in csv_reader(file, self._delimiter):
                 if len(row) == place + len(ABOUT) and row[place + 1].isdecimal():
                     yield self._row(row), row[place], int(row[place + 1])
 
@@ -333,7 +342,15 @@ class _Encoding:
         self.name = name
         self.mark = "".encode(name)
         codecs.register_error(_ESCAPED, _escape)
-        self.is_utf_8 = codecs.lookup(name).name == "utf-8"
+        self.is_utf_8 = is_utf_8(name)
+
+    def text(self, raw: bytes) -> str:
+        """A source object's bytes as text in which those that are none stay what they are."""
+        return raw.decode(errors="surrogateescape" if self.is_utf_8 else "surrogatepass")
+
+    def original(self, raw: bytes) -> bytes:
+        """The bytes of a source object as they stand in the source."""
+        return raw if self.is_utf_8 else self.encode(self.text(raw), CARRIED)
 
     def encode(self, text: str, errors: str) -> bytes:
         return text.encode(self.name, errors).removeprefix(self.mark)
@@ -359,6 +376,13 @@ class _File:
 
 def _base64(data: bytes) -> bytes:
     return b'"%s"' % base64.b64encode(data)
+
+
+def _json(line: str) -> object:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _on_one_line(text: bytes) -> bytes | None:

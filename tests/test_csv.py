@@ -469,3 +469,16 @@ async def test_a_table_may_come_from_standard_input(settled: int) -> None:
     assert await source.count(100) == 100
     assert source.form == "csv"
     assert await read(source, start) == whole[settled:]
+
+
+async def test_a_dead_letter_with_bytes_that_are_no_text_is_a_flaw_of_the_row_alone(tmp_path: Path) -> None:
+    text = b'a,b,_bulkload_source,_bulkload_row\n1,"x\xff,",s.csv,\n,,s.csv,"2,y\xff"\n'
+    first, second = await rows_of(tmp_path, text)
+    assert (first.row, first.flaw) == (b'1,"x\xff,"', "not-text")
+    assert (second.row, second.flaw) == (b"2,y\xff", "not-text")
+
+
+async def test_a_column_s_name_may_be_long_as_well(tmp_path: Path) -> None:
+    long = b"x" * 200_000
+    [item] = await rows_of(tmp_path, b"a," + long + b"\n1,2\n")
+    assert item.row == {"a": "1", long.decode(): "2"}

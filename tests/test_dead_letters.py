@@ -28,6 +28,7 @@ from bulkload.load import graves
 from bulkload.load.graves import Graves
 from bulkload.record import Origin, Outcome
 from bulkload.source import Broken, Datum, Place
+from bulkload.source.encoding import CARRIED
 from tests.processes import CHANNEL, Forks, RecordingHub, counts, installation, refusal, rows, run
 
 Fields = dict[str, Any]
@@ -159,8 +160,8 @@ def test_what_stands_there_is_taken_over_as_far_as_it_is_true(
     [path] = standing(tmp_path / "l.dead")
     before = path.read_bytes()
     with letters.rebuilding() as rebuild:
-        assert rebuild.keep(0, lambda position: position != 1) == 2
-        assert rebuild.keep(1, lambda position: True) == 1
+        assert rebuild.keep(0, lambda position: position != 1, 2)
+        assert rebuild.keep(1, lambda position: True, 1)
     kept = DeadLetters(tmp_path / "k.dead", sources, encoding=encoding)
     kept.write([letter(datum, position=n, source=n // 3) for n, datum in enumerate(data) if n != 1])
     assert path.read_bytes() == standing(tmp_path / "k.dead")[0].read_bytes() != before
@@ -532,3 +533,82 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         assert ledger.state.settled == 1
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "row"),
+    [
+        ("utf-8", b"x\xff,\r1"),
+        ("cp1252", b"x\x81,\xe9"),
+        ("utf-16-le", "x".encode("utf-16-le") + b"\x00\xd8" + ",1".encode("utf-16-le")),
+        ("utf-16", "x".encode("utf-16-le") + b"\x00\xd8" + ",1".encode("utf-16-le")),
+        ("gbk", b"\x81,1"),
+    ],
+)
+async def test_a_row_with_bytes_of_no_text_stands_there_as_it_came_and_stays_refused(
+    tmp_path: Path, encoding: str, row: bytes
+) -> None:
+    source = tmp_path / "s.csv"
+    mark, head = "".encode(encoding), "installationId,platform,pushChannel\n".encode(encoding)
+    end = "\n".encode(encoding).removeprefix(mark)
+    source.write_bytes(head + row + end + "b c,gcm,t".encode(encoding).removeprefix(mark) + end)
+    first, second = tmp_path / "1.csv", tmp_path / "2.csv"
+    report = await bulkload.check(source, encoding=encoding, invalid=first)
+    assert {rule.code for rule in report.rules} >= {"not-text"}
+    again = await bulkload.check(first, encoding=encoding, invalid=second)
+    assert again.records.invalid == report.records.invalid == 2
+
+    def letters(path: Path) -> list[tuple[str, bytes]]:
+        text = path.read_bytes().decode(encoding, CARRIED)
+        found = csv.DictReader(io.StringIO(text, newline=""))
+        return [
+            (each["installationId"], each["_bulkload_row"].encode(encoding, CARRIED).removeprefix(mark))
+            for each in found
+        ]
+
+    assert letters(first) == letters(second) == [("", row), ("b c", b"")]
+
+
+def test_a_cell_with_a_carriage_return_is_quoted(tmp_path: Path) -> None:
+    DeadLetters(tmp_path / "l.dead", [Source("a.csv", ("id", "note"))]).write([letter({"id": "1", "note": "a\rb"})])
+    with (tmp_path / "l.dead.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1][:2] == ["1", "a\rb"]
+
+
+@pytest.mark.parametrize("columns", [None, ("a",)], ids=["ndjson", "csv"])
+@pytest.mark.parametrize(
+    "edit", ["a line less", "a line twice", "another encoding", "a position as text", "no position"]
+)
+def test_letters_that_somebody_edited_are_not_taken_over_by_half(
+    tmp_path: Path, columns: tuple[str, ...] | None, edit: str
+) -> None:
+    letters = DeadLetters(tmp_path / "l.dead", [Source("s", columns)])
+    data: list[Datum] = [{"a": f"é{n}"} if columns else f'{{"a":"é{n}"}}'.encode() for n in range(4)]
+    letters.write([letter(datum, position=n) for n, datum in enumerate(data)])
+    letters.close()
+    [path] = standing(tmp_path / "l.dead")
+    *others, last = path.read_bytes().splitlines(keepends=True)
+    match edit:
+        case "a line less":
+            last = b""
+        case "a line twice":
+            last = others[-1]
+        case "another encoding":
+            last = last.decode().encode("latin-1")
+        case "a position as text":
+            last = last.replace(b'"position":3', b'"position":"3"').replace(b"s,3,", b's,"three",')
+        case "no position":
+            last = last.replace(b'"position":3', b'"position":999999999999999999999').replace(b"s,3,", b"s,,")
+    path.write_bytes(b"".join(others) + last)
+    is_as_before = edit == "another encoding" and columns is not None
+    with letters.rebuilding() as rebuild:
+        assert rebuild.keep(0, lambda position: 0 <= position < 4, 4) is is_as_before
+    assert path.exists() is is_as_before
+
+
+def test_a_long_cell_is_taken_over(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path / "l.dead", [Source("s", ("a",))])
+    letters.write([letter({"a": "x" * 500_000}, position=0)])
+    letters.close()
+    with letters.rebuilding() as rebuild:
+        assert rebuild.keep(0, lambda position: True, 1)

@@ -493,10 +493,13 @@ async def test_a_file_that_is_cut_short_within_a_line_does_not_give_its_part(tmp
     assert objects == naive(MANY[: MANY.rfind(b"\n", 0, left) + 1])
 
 
-async def test_what_is_appended_after_a_file_was_opened_is_read_too(tmp_path: Path) -> None:
-    source = FileSource(written(tmp_path, MANY))
+@pytest.mark.parametrize("known", [len(MANY), len(MANY) - 10])
+async def test_a_file_that_is_added_to_gives_what_it_was_and_no_part_of_a_line(tmp_path: Path, known: int) -> None:
+    source = FileSource(written(tmp_path, MANY[:known]))
     written(tmp_path, MANY + b"{}\n")
-    assert await read(source) == naive(MANY + b"{}\n")
+    objects, halt = await read_broken(source)
+    assert objects == naive(MANY[: MANY.rfind(b"\n", 0, known) + 1])
+    assert "added to while it was read" in str(halt)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes for a file's name")

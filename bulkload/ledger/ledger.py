@@ -231,6 +231,8 @@ class Ledger:
 
     def is_dead(self, source: int, position: int) -> bool:
         """Whether a record settled badly."""
+        if not 0 <= position < 1 << POSITION_BITS:
+            return False
         return bool(self._one("SELECT count(*) FROM dead_letters WHERE key = ?", (source << POSITION_BITS) + position))
 
     def _one(self, query: str, *values: int) -> Any:

@@ -162,7 +162,7 @@ class LiveSession:
                         async with aclosing(letters(number, source, graves)) as found:
                             async for some in found:
                                 await in_thread(partial(rebuild.write, some))
-                elif await in_thread(partial(rebuild.keep, number, partial(self._ledger.is_dead, number))) != objects:
+                elif not await in_thread(partial(rebuild.keep, number, partial(self._ledger.is_dead, number), objects)):
                     self._graves[number] = Graves(self._ledger.dead(number, 0, start.position))
                     continue
                 with closing(self._ledger.dead(number, start.position, start.read)) as dead:

@@ -26,7 +26,7 @@ def breaking_off(name: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except BROKEN as exc:
-        words = (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
+        words = (exc.strerror if isinstance(exc, OSError) else None) or " ".join(str(exc).split()) or type(exc).__name__
         raise Halt(
             f"source {name} breaks off: {words}; what came before it is kept, load it again once it is whole{advice}"
         ) from exc

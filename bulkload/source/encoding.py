@@ -1,6 +1,7 @@
 """Text of any encoding as UTF-8, and UTF-16 that nobody announced."""
 
 import codecs
+import sys
 
 from bulkload.errors import InputError
 from bulkload.source.streams import Readable
@@ -9,10 +10,10 @@ UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 UTF_32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 LONGEST_MARK = 4
 
-# What stands for bytes that the encoding does not have: half a surrogate pair, which is never valid UTF-8, so that
-# only the row which holds it is flawed.
-_UNDECODABLE = "\udc80"
-_ERRORS = "bulkload.undecodable"
+# The name by which codecs know what to do with bytes that their encoding does not have: each becomes half a surrogate
+# pair, from U+DC00 on, which is never valid UTF-8, so that only the row which holds it is flawed; and back again.
+CARRIED = "bulkload.carried"
+_FIRST, _LAST = "\udc00", "\udcff"
 
 
 def is_utf_8(encoding: str) -> bool:
@@ -70,10 +71,25 @@ class Transcoded:
 
 
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
-    codecs.register_error(_ERRORS, _undecodable)
-    return codecs.getincrementaldecoder(encoding)(_ERRORS)
+    return codecs.getincrementaldecoder(encoding)(CARRIED)
 
 
-def _undecodable(exc: UnicodeError) -> tuple[str, int]:
-    assert isinstance(exc, UnicodeDecodeError)
-    return _UNDECODABLE, exc.end
+def _carry(exc: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(exc, UnicodeDecodeError):
+        return "".join([chr(ord(_FIRST) + byte) for byte in exc.object[exc.start : exc.end]]), exc.end
+    assert isinstance(exc, UnicodeEncodeError)
+    end = exc.start
+    while end < len(exc.object) and _FIRST <= exc.object[end] <= _LAST:
+        end += 1
+    carried = bytes([ord(sign) - ord(_FIRST) for sign in exc.object[exc.start : end]])
+    if not exc.encoding.startswith(("utf-16", "utf-32")):
+        return (carried, end) if carried else ("?", exc.start + 1)
+    # Within a text these begin with no mark.
+    encoding = exc.encoding if exc.encoding.endswith(("le", "be")) else f"{exc.encoding}-{sys.byteorder[0]}e"
+    if not carried or len(carried) % len("a".encode(encoding)):
+        # What is left of a character stays no text.
+        return exc.object[exc.start].encode(encoding, "surrogatepass"), exc.start + 1
+    return carried, end
+
+
+codecs.register_error(CARRIED, _carry)

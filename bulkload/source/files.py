@@ -1,7 +1,6 @@
 """Files of this machine as sources."""
 
 import hashlib
-import io
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from bulkload.source.compression import MAGIC_BYTES, beginning
 from bulkload.source.encoding import LONGEST_MARK, refuse_unannounced
 from bulkload.source.layout import Layout
 from bulkload.source.stored import StoredSource
+from bulkload.source.streams import Bounded, RawFile
 
 # Enough of a file's two ends to tell two exports apart without reading millions of lines.
 FINGERPRINT_BYTES = 64 * 1024
@@ -41,10 +41,11 @@ class FileSource(StoredSource):
         return self._fingerprint
 
     @contextmanager
-    def _open(self, offset: int) -> Iterator[io.FileIO]:
+    def _open(self, offset: int) -> Iterator[RawFile]:
         with open(self.path, "rb", buffering=0) as raw:
             raw.seek(offset)
-            yield raw
+            # What is added to it meanwhile is not of the version that the ledger belongs to.
+            yield Bounded(raw, self.size or 0)
 
     def _open_anywhere(self) -> AbstractContextManager[BinaryIO]:
         return open(self.path, "rb")

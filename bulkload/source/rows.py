@@ -17,10 +17,7 @@ from bulkload.source.layout import FormName
 from bulkload.source.lines import MAX_LINE, Chunk, chunks, is_text, not_text, too_long
 from bulkload.source.place import Batch, Broken, Datum, Place
 from bulkload.source.streams import Readable
-from bulkload.source.table import Table
-
-# Of csv's own limit on a cell: the most that is held of a row is one limit of ours and one chunk.
-_LONGEST_CELL = 8 * MAX_LINE
+from bulkload.source.table import Table, csv_reader
 
 
 class _Read(NamedTuple):
@@ -50,8 +47,6 @@ class Rows:
         return max(start, self._table.first).offset
 
     def batches(self, stream: Readable, start: Place) -> Iterator[Batch]:
-        if csv.field_size_limit() < _LONGEST_CELL:
-            csv.field_size_limit(_LONGEST_CELL)
         start = max(start, self._table.first)
         splitter = _Splitter(self._table, start)
         for chunk in chunks(stream, start):
@@ -146,7 +141,7 @@ class _Splitter:
         if not row or (len(row) == 1 < self._table.width and not row[0].strip()):
             return None
         text = b"".join(lines).rstrip(b"\r\n")
-        return self._table.laid(row, text) if is_text(text) else not_text(text)
+        return self._table.laid(row, text)
 
     def _hold(self, lines: list[bytes]) -> None:
         self._held = lines
@@ -159,7 +154,7 @@ class _Splitter:
         held, self._held = self._held, []
         # A quote before the first line puts the reader where the lines before it left it, without reading them again.
         texts = chain(('"' + _decoded(lines[0]),), map(_decoded, islice(lines, 1, None)), ("",))
-        reader = csv.reader(texts, delimiter=self._table.delimiter)
+        reader = csv_reader(texts, self._table.delimiter)
         try:
             next(reader)
         except csv.Error:
@@ -218,9 +213,9 @@ def _read(lines: list[bytes], delimiter: str) -> _Read:
     if '"' not in text:
         # Every line is a row. The loop below would cost 0.1 us for each.
         with suppress(csv.Error):
-            return _Read(list(csv.reader(texts, delimiter=delimiter)), range(1, len(texts) + 1), is_ok)
+            return _Read(list(csv_reader(texts, delimiter)), range(1, len(texts) + 1), is_ok)
     # The last of these is empty: it gives an empty row, or lengthens one that is open.
-    reader = csv.reader(chain(texts, ("",)), delimiter=delimiter)
+    reader = csv_reader(chain(texts, ("",)), delimiter)
     rows: list[list[str]] = []
     ends: list[int] = []
     try:

@@ -55,6 +55,23 @@ class Whole:
         return data
 
 
+class Bounded:
+    """A file that ends no later than its size when it was identified."""
+
+    def __init__(self, raw: RawFile, size: int) -> None:
+        self._raw = raw
+        self._size = size
+
+    def read(self, size: int = CHUNK, /) -> bytes:
+        left = max(0, self._size - self._raw.tell())
+        if size and not left and self._raw.read(1):
+            raise EOFError("it was added to while it was read")
+        return self._raw.read(min(size, left))
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+
 class Chained:
     """One stream, then another."""
 

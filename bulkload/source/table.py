@@ -4,14 +4,18 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from bulkload.errors import InputError
 from bulkload.installation import Flaw
-from bulkload.source.lines import is_text, not_text
+from bulkload.source.lines import MAX_LINE, is_text, not_text
 from bulkload.source.place import START, Broken, Datum, Place
 from bulkload.source.streams import BOM
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 # The first of the most frequent ones is taken.
 DELIMITERS = (",", ";", "\t", "|")
@@ -21,6 +25,9 @@ DELIMITERS = (",", ";", "\t", "|")
 OWN = "_bulkload_"
 OWN_ROW = f"{OWN}row"
 OWN_HEAD = f"{OWN}head"
+
+# Of csv's own limit on a cell: the most that is held of a row is one limit of ours and one chunk.
+_LONGEST_CELL = 8 * MAX_LINE
 
 _QUOTED = re.compile(r'"[^"]*("|$)')
 
@@ -48,11 +55,13 @@ class Table:
         return f"<Table of {self.width} columns>"
 
     def laid(self, row: list[str], text: bytes) -> Datum:
-        """A row as its cells by column; `text` is what it was read from."""
+        """A row as its cells by column; `text` is what it was read from, with what is no text in it."""
+        if self._own_row is not None and len(row) == self.width and row[self._own_row]:
+            return self._mended(row[self._own_row])
+        if not is_text(text):
+            return not_text(self._without_own(row) if len(row) == self.width > len(self.columns) else text)
         if len(row) != self.width:
             return _uneven(len(row), self.width, text)
-        if self._own_row is not None and row[self._own_row]:
-            return self._mended(row[self._own_row])
         if self._own_head is not None and row[self._own_head]:
             words = "the dead letter holds only the beginning of a row that was too long; load its source"
             return Broken(Flaw.of("line-too-long", words), text, len(text))
@@ -60,13 +69,18 @@ class Table:
             return dict(zip(self.header, row, strict=True))
         return {name: cell for name, cell in zip(self.header, row, strict=True) if name and not name.startswith(OWN)}
 
+    def _without_own(self, row: list[str]) -> bytes:
+        """A dead letter's row as it was in its source."""
+        cells = [cell for name, cell in zip(self.header, row, strict=True) if not name.startswith(OWN)]
+        return csv_row(cells, self.delimiter).rstrip("\n").encode(errors="surrogateescape")
+
     def _mended(self, text: str) -> Datum:
         """The row that a cell of a dead letter holds."""
         raw = text.encode(errors="surrogateescape")
         if not is_text(raw):
             return not_text(raw)
         # The last line is empty: it gives an empty row, or lengthens one whose quote is open.
-        reader = csv.reader(chain(io.StringIO(text, newline="\n"), ("",)), delimiter=self.delimiter)
+        reader = csv_reader(chain(io.StringIO(text, newline="\n"), ("",)), self.delimiter)
         try:
             *rows, last = reader
         except csv.Error as exc:
@@ -80,6 +94,21 @@ class Table:
         if len(row) != len(self.columns):
             return _uneven(len(row), len(self.columns), raw)
         return {name: cell for name, cell in zip(self.columns, row, strict=True) if name}
+
+
+def csv_reader(lines: Iterable[str], delimiter: str) -> "Reader":
+    """The reader of the module `csv`, whose limit is that of the whole process."""
+    if csv.field_size_limit() < _LONGEST_CELL:
+        csv.field_size_limit(_LONGEST_CELL)
+    return csv.reader(lines, delimiter=delimiter)
+
+
+def csv_row(cells: Iterable[str], delimiter: str) -> str:
+    """A row as it is written, with its line end."""
+    text = io.StringIO()
+    # With both characters in the line end, a cell with either of them is quoted.
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _uneven(cells: int, columns: int, text: bytes) -> Broken:
@@ -108,7 +137,7 @@ def read_header(name: str, head: bytes, *, is_whole: bool, delimiter: str | None
 
 def _header(name: str, lines: list[bytes], place: Place, delimiter: str | None, *, is_whole: bool) -> Table | None:
     delimiter = delimiter or told(lines[0].decode(errors="replace"))
-    reader = csv.reader(chain(_texts(name, lines), ("",)), delimiter=delimiter)
+    reader = csv_reader(chain(_texts(name, lines), ("",)), delimiter)
     try:
         cells = next(reader)
     except csv.Error as exc:

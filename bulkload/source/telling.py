@@ -9,6 +9,7 @@ import ijson
 import orjson
 
 from bulkload.errors import InputError
+from bulkload.mapping.unwrapping import BEGINNINGS
 from bulkload.source.documents import Document, arrays, choose
 from bulkload.source.forms import Form
 from bulkload.source.layout import Layout
@@ -41,7 +42,8 @@ def tell(name: str, text: Peeked, layout: Layout, reopen: Reopen, *, is_transcod
     Raises `InputError` where it cannot be told, or cannot be read as what it is said to be.
     """
     head = text.look(HEAD)
-    if layout.format == "ndjson":
+    # Mended letters are read with the flags that read what they came from, whatever form that had.
+    if layout.format == "ndjson" or head.removeprefix(BOM).startswith(BEGINNINGS):
         return Lines(is_transcoded=is_transcoded)
     if layout.format == "csv":
         return _table(name, text, layout)
