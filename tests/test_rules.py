@@ -373,7 +373,7 @@ CASES: dict[str, Case] = {
     ),
     "template-body-gcm-form": Case(
         "templates.welcome.body has no message",
-        [template("fcmv1", body=GCM_BODY), template("fcmv1", body="{}")],
+        [template("fcmv1", body=body) for body in (GCM_BODY, "{}", "5", "[1]", "null", '"message"')],
         [template("fcmv1"), template("gcm", body=GCM_BODY)],
     ),
     "headers-not-an-object": Case(
@@ -420,6 +420,8 @@ CASES: dict[str, Case] = {
             phone(PHONE_TILE, "toast"),
             phone(PHONE_TILE, "token", "2"),
             phone("<x/>", "toast"),
+            phone("<x/>", class_="2"),
+            phone("<x/>", class_="1"),
             phone(PHONE_TOAST, "toasts"),
             phone(PHONE_TOAST, "toast", "99"),
         ],
@@ -522,6 +524,11 @@ CASES: dict[str, Case] = {
             tile(pushChannelExpired=False),
         ],
         [with_()],
+    ),
+    "user-id-twice": Case(
+        "userID is left out",
+        [with_(userId="u", userID="v"), with_(userId="", userID="v"), with_(userId="u", userID=7)],
+        [with_(userId="u", userID="u"), with_(userId=None, userID="v"), with_(userId="u", userID=None)],
     ),
     "stale-field": Case(
         r"user|((secondaryTiles\.t1\.)?templates\.welcome\.(bodyTemplate|expiration)) is an old name",

@@ -223,8 +223,12 @@ def _template_findings(templates: object, platform: str | None, good: set[bytes]
 
 def _rare_findings(fields: Fields, platform: str | None) -> Iterator[Finding]:
     """What is wrong with the fields that few records have."""
-    if "userID" in fields and "userId" not in fields:
-        yield from user_findings(fields["userID"], "userID")
+    other_user = fields.get("userID")
+    if other_user is not None:
+        if fields.get("userId") is None:
+            yield from user_findings(other_user, "userID")
+        elif other_user != fields["userId"]:
+            yield Finding("user-id-twice", "userID is left out: userId is there, too, and says something else")
     yield from tile_findings(fields.get("secondaryTiles"), platform)
     variables = fields.get("pushVariables")
     if variables is not None and type(variables) is not dict:
@@ -245,11 +249,11 @@ def _mended(fields: Fields) -> Fields:
     """The fields as they are sent; the same object where nothing has to change."""
     mended = fields
     if not _CHANGED.isdisjoint(mended):
-        is_renamed = "userId" not in mended
+        is_renamed = mended.get("userId") is None and "userID" in mended
         mended = {
             "userId" if name == "userID" else name: value
             for name, value in mended.items()
-            if name not in READ_ONLY and (name != "userID" or is_renamed)
+            if name not in READ_ONLY and name != ("userId" if is_renamed else "userID")
         }
     platform = platform_of(fields)
     if platform is not None and platform != fields["platform"]:

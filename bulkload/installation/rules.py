@@ -95,6 +95,7 @@ _TABLE = (
     _warning("too-many-tags", "60 tags are what the service documents"),
     _warning("template-body-gcm-form", "for fcmv1 a template's `body` has a `message`; one without has GCM's form"),
     _warning("expiration-time", "`expirationTime` is sent as it is; the service may take it for read-only"),
+    _warning("user-id-twice", "where `userId` and `userID` differ, `userID` is left out"),
     _warning("read-only-field", "what only the service sets (`lastUpdate`, `pushChannelExpired`, …) is left out"),
     _warning("stale-field", "`user`, `bodyTemplate` and `expiration` are old names of fields"),
     _warning("unknown-field", "a field that the service does not document is sent as it is"),

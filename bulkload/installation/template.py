@@ -90,7 +90,7 @@ def _json_findings(body: str, platform: str | None, here: str) -> Iterator[Findi
     except orjson.JSONDecodeError as exc:
         yield Finding("template-body-not-json", f"{here} is JSON for {platform}, this is not: {exc}")
         return
-    if platform == "fcmv1" and type(payload) is dict and "message" not in payload:
+    if platform == "fcmv1" and not (type(payload) is dict and "message" in payload):
         yield Finding(
             "template-body-gcm-form",
             f"{here} has no message, as in GCM's form; FCM v1 wants {{'message': …}}, --convert-gcm-templates makes it",
@@ -127,8 +127,9 @@ def _mpns_findings(body: str, headers: Headers, place: str) -> Iterator[Finding]
         return
     body_kind = parsed.child.lower() if parsed.root == "Notification" else ""
     if body_kind not in _FITTING:
-        if target:
-            yield Finding("mpns-headers-mismatch", f"{here}.{_TARGET} says {target}, the body is neither")
+        said = f"{_TARGET} says {target}" if target else f"{_CLASS} says {class_}"
+        if target or class_:
+            yield Finding("mpns-headers-mismatch", f"{here}.{said}, the body is neither a toast nor a tile")
         return
     wanted_target, wanted_classes = _FITTING[body_kind]
     if _TARGETS.get(target.lower()) != body_kind:
@@ -144,6 +145,7 @@ def _header_findings(value: object, platform: str | None, headers: Headers | Non
         yield Finding("headers-not-an-object", f"{here} are an object of strings, this is {kind(value)}")
         return
     given: dict[str, Any] = value if isinstance(value, dict) else {}
+    # Writers of JSON that leave nothing out write an empty one for every platform.
     if given and platform is not None and platform not in _HEADER_PLATFORMS:
         yield Finding("headers-not-wns-mpns", f"{here} are for wns and mpns only, this is {platform}")
         return

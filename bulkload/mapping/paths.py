@@ -81,9 +81,9 @@ def parse_field(flag: str, text: str) -> Path:
 
 
 def with_user(fields: Fields) -> Fields:
-    """The same fields, the user under the name that is sent."""
-    if "userID" in fields:
-        fields.setdefault("userId", fields.pop("userID"))
+    """The same fields, the user under the name that is sent, unless both are there: the check tells of that."""
+    if "userID" in fields and fields.get("userId") in (None, ""):
+        fields["userId"] = fields.pop("userID")
     return fields
 
 

@@ -12,13 +12,18 @@ import orjson
 
 from bulkload.errors import InputError
 from bulkload.installation import Flaw
+from bulkload.source.breaking import BROKEN
 from bulkload.source.layout import FormName, Layout
 from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, too_long
 from bulkload.source.place import Batch, Broken, Place
 from bulkload.source.streams import BOM, CHUNK, Chained, Readable, fill
+from bulkload.source.tame import Tame
 
 # Elements handed over together.
 TOGETHER = 256
+
+# What the parser raises for what is no JSON, and for numbers with an exponent beyond all.
+UNPARSABLE = (ijson.JSONError, ArithmeticError)
 
 # The field by which an object is known to be an installation itself.
 _ID = "installationId"
@@ -50,13 +55,14 @@ class Document:
         first = start.offset
         elements = islice(_elements(stream, self._path), first, None)
         data: list[bytes | Broken] = []
-        size, failure = 0, None
+        size = 0
+        failure: Exception | None = None
         while failure is None:
             try:
                 element = next(elements)
             except StopIteration:
                 break
-            except ijson.JSONError as exc:
+            except (*UNPARSABLE, *BROKEN) as exc:
                 failure = exc
                 break
             data.append(_datum(element))
@@ -66,6 +72,8 @@ class Document:
                 first, data, size = first + len(data), [], 0
         if data:
             yield _batch(data, first)
+        if isinstance(failure, BROKEN):
+            raise failure
         if failure is not None:
             # The parser's own words hold what stands there: push channels.
             raise EOFError(f"its JSON is broken or cut short after element {first + len(data):,}") from failure
@@ -78,9 +86,9 @@ def _elements(stream: Readable, path: str) -> Iterator[object]:
 
 
 def _unmarked(stream: Readable) -> Readable:
-    """The stream without its byte order mark."""
+    """The stream as the parser can take it, without its byte order mark."""
     head = fill(stream, len(BOM))
-    return Chained(io.BytesIO(head.removeprefix(BOM)), stream)
+    return Tame(Chained(io.BytesIO(head.removeprefix(BOM)), stream))
 
 
 def _batch(data: list[bytes | Broken], first: int) -> Batch:
@@ -146,7 +154,7 @@ def arrays(stream: Readable) -> Arrays:
                 is_in, is_first = prefix, True
             elif event == "map_key" and value == _ID and not prefix:
                 found = found._replace(has_id=True)
-    except ijson.JSONError:
+    except UNPARSABLE:
         pass
     return found
 

@@ -10,13 +10,14 @@ import orjson
 
 from bulkload.errors import InputError
 from bulkload.mapping.unwrapping import BEGINNINGS
-from bulkload.source.documents import Document, arrays, choose
+from bulkload.source.documents import UNPARSABLE, Document, arrays, choose
 from bulkload.source.forms import Form
 from bulkload.source.layout import Layout
 from bulkload.source.lines import MAX_LINE, Lines
 from bulkload.source.rows import Rows
 from bulkload.source.streams import BOM, Peeked, Readable
 from bulkload.source.table import DELIMITERS, Table, read_header
+from bulkload.source.tame import Tame
 
 # Enough of a source to tell its form by.
 HEAD = 64 * 1024
@@ -125,9 +126,9 @@ def _is_broken_line(name: str, text: Peeked) -> bool:
     """Whether text that begins like JSON, and whose first line is none, is lines all the same."""
     head = text.look(HEAD).removeprefix(BOM)
     try:
-        for _ in ijson.basic_parse(io.BytesIO(head), multiple_values=True):
+        for _ in ijson.basic_parse(Tame(io.BytesIO(head)), multiple_values=True):
             pass
-    except ijson.JSONError as exc:
+    except UNPARSABLE as exc:
         # A document that goes on after what was looked at ends too early, and that is all there is to say of it.
         is_cut = ("premature EOF" in str(exc) or "Incomplete" in str(exc)) and not text.is_whole
         return not is_cut and bool(_LINES_NAME.search(name) or _has_objects(text))
