@@ -1,9 +1,11 @@
 """A JSON document's elements are given one by one, in bounded memory, and what is broken ends it in its turn."""
 
+import bz2
 import gzip
 import io
 import itertools
 import json
+import lzma
 import random
 import subprocess
 import sys
@@ -20,6 +22,11 @@ from bulkload.errors import Halt, InputError
 from bulkload.source import START, Broken, Layout, Place, Source, StandardInput, find_sources
 from bulkload.source.documents import TOGETHER, Document
 from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -304,3 +311,38 @@ def test_a_document_of_200_mb_is_read_in_constant_memory(tmp_path: Path, around:
         return number, megabytes
 
     assert peak(200_000_000)[1] < peak(5_000_000)[1] + 16
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd.compress])
+async def test_a_compressed_document_is_read(tmp_path: Path, pack: Any) -> None:
+    assert await elements_of(source_of(tmp_path, pack(PRETTY))) == MANY
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, "too-deep"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "too-deep"),
+        (rb'"\ud800"', "not-json"),
+        (b'"\xff"', "not-json"),
+        (b'"\xed\xa0\x80"', "not-json"),
+    ],
+)
+async def test_what_no_reader_takes_is_a_flaw_of_its_element_alone(tmp_path: Path, text: bytes, code: str) -> None:
+    assert await elements_of(source_of(tmp_path, b'[1,{"a":%b},[2]]' % text)) == [1, code, [2]]
+
+
+async def test_a_number_of_many_digits_ends_nothing(tmp_path: Path) -> None:
+    source = source_of(tmp_path, b'[1,{"a":%b},[2]]' % (b"9" * 100_000))
+    [batch] = [batch async for batch in source.batches(START)]
+    one, other, two = batch.data
+    assert (one, two) == (b"1", b"[2]")
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(bytes_of(other))
+
+
+@pytest.mark.parametrize("text", [rb'"\ud800"', b'"\xff"', b"9" * 5000, b"[" * 1024 + b"]" * 1024])
+async def test_one_object_a_line_stays_that_whatever_its_first_line_holds(tmp_path: Path, text: bytes) -> None:
+    source = source_of(tmp_path, b'{"installationId":"a","x":%b}\n{"installationId":"b"}\n' % text, "devices.txt")
+    await source.fingerprint()
+    assert source.form == "ndjson"

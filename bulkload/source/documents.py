@@ -53,7 +53,8 @@ class Document:
 
     def batches(self, stream: Readable, start: Place) -> Iterator[Batch]:
         first = start.offset
-        elements = islice(_elements(stream, self._path), first, None)
+        tame = _tame(stream)
+        elements = islice(ijson.items(tame, self._path, multiple_values=True, buf_size=CHUNK), first, None)
         data: list[bytes | Broken] = []
         size = 0
         failure: Exception | None = None
@@ -65,7 +66,7 @@ class Document:
             except (*UNPARSABLE, *BROKEN) as exc:
                 failure = exc
                 break
-            data.append(_datum(element))
+            data.append(_datum(element, tame))
             size += len(data[-1].text if isinstance(data[-1], Broken) else data[-1])
             if len(data) == TOGETHER or size > CHUNK:
                 yield _batch(data, first)
@@ -81,11 +82,7 @@ class Document:
             raise EOFError(f"it holds no array {self._path.removesuffix('.item')}, or an empty one")
 
 
-def _elements(stream: Readable, path: str) -> Iterator[object]:
-    yield from ijson.items(_unmarked(stream), path, multiple_values=True, buf_size=CHUNK)
-
-
-def _unmarked(stream: Readable) -> Readable:
+def _tame(stream: Readable) -> Tame:
     """The stream as the parser can take it, without its byte order mark."""
     head = fill(stream, len(BOM))
     return Tame(Chained(io.BytesIO(head.removeprefix(BOM)), stream))
@@ -96,7 +93,7 @@ def _batch(data: list[bytes | Broken], first: int) -> Batch:
     return Batch(data, range(first + 1, end + 1), range(first, end), Place(end, end + 1))
 
 
-def _datum(element: object) -> bytes | Broken:
+def _datum(element: object, tame: Tame) -> bytes | Broken:
     try:
         data = orjson.dumps(element, default=_number)
     except TypeError:
@@ -109,7 +106,12 @@ def _datum(element: object) -> bytes | Broken:
             is_too_deep = True
         if is_too_deep:
             return Broken(Flaw.of("too-deep", "the element is nested too deep to be read again"), b"", 0)
-    return too_long(data[:KEPT_OF_LONG_LINE], len(data)) if len(data) > MAX_LINE else data
+    if len(data) > MAX_LINE:
+        return too_long(data[:KEPT_OF_LONG_LINE], len(data))
+    if (original := tame.restored(data)) is not None:
+        words = "not a JSON text: it holds half a surrogate pair, or bytes that are no UTF-8"
+        return Broken(Flaw.of("not-json", words), original, len(original))
+    return data
 
 
 def _is_too_deep(data: bytes) -> bool:
@@ -142,7 +144,7 @@ def arrays(stream: Readable) -> Arrays:
     is_in: str | None = None
     is_first = False
     try:
-        for prefix, event, value in ijson.parse(_unmarked(stream), multiple_values=True, buf_size=CHUNK):
+        for prefix, event, value in ijson.parse(_tame(stream), multiple_values=True, buf_size=CHUNK):
             if is_in is not None:
                 if is_first:
                     kind = {"start_map": found.of_objects, "end_array": found.empty}.get(event, found.of_others)

@@ -107,19 +107,31 @@ def _is_document(name: str, first: bytes, text: Peeked, layout: Layout) -> bool:
         # As a line it would be a flaw and nothing else.
         return not _LINES_NAME.search(name)
     rest = _rest(first, text)
-    try:
-        value = orjson.loads(first)
-    except orjson.JSONDecodeError:
+    if not _is_json(first):
         return not _is_broken_line(name, text)
     if layout.records is not None:
         return True
     if rest:
         return False
-    if isinstance(value, list):
+    if first.startswith(b"["):
         return True
     # One object in one line: what is found in it decides.
-    is_record = "installationId" in value or layout.is_whole or _LINES_NAME.search(name)
-    return not is_record and bool(arrays(io.BytesIO(first)).of_objects)
+    found = arrays(io.BytesIO(first))
+    is_record = found.has_id or layout.is_whole or _LINES_NAME.search(name)
+    return not is_record and bool(found.of_objects)
+
+
+def _is_json(text: bytes) -> bool:
+    """Whether it is one JSON text, perhaps with what some readers refuse: half a surrogate pair, bytes of no UTF-8."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            for _ in ijson.basic_parse(Tame(io.BytesIO(text))):
+                pass
+        except UNPARSABLE:
+            return False
+    return True
 
 
 def _is_broken_line(name: str, text: Peeked) -> bool:

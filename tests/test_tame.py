@@ -1,0 +1,111 @@
+"""JSON text is made such that a streaming parser takes it, and is else left as it is."""
+
+import io
+import itertools
+import json
+from typing import Any
+
+import ijson
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkload.source import tame
+from bulkload.source.tame import MOST_DIGITS, Tame
+
+TEXTS = st.text() | st.sampled_from(["[", '"]{', "\\", '\\"[[', "\U0001f600", "1" * 700, "\\ud800"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
+)
+SIZES = st.lists(st.integers(1, 9), min_size=1)
+
+
+class Drip:
+    """Bytes that come in reads of these sizes, over and over."""
+
+    def __init__(self, data: bytes, sizes: list[int]) -> None:
+        self._data = io.BytesIO(data)
+        self._sizes = itertools.cycle(sizes)
+
+    def read(self, size: int, /) -> bytes:
+        return self._data.read(min(size, next(self._sizes)) if size > 0 else 0)
+
+
+def tamed(data: bytes, sizes: list[int] | None = None) -> bytes:
+    stream = Tame(Drip(data, sizes or [2**20]))
+    assert stream.read(0) == b""
+    return b"".join(iter(lambda: stream.read(2**20), b""))
+
+
+def pruned(value: Any, depth: int) -> Any:
+    """The value with a zero for what is nested deeper."""
+    if not isinstance(value, list | dict):
+        return value
+    if not depth:
+        return 0
+    if isinstance(value, list):
+        return [pruned(element, depth - 1) for element in value]
+    return {name: pruned(element, depth - 1) for name, element in value.items()}
+
+
+@given(VALUES, SIZES, st.booleans())
+def test_what_a_parser_takes_is_left_as_it_is(value: object, sizes: list[int], is_ascii: bool) -> None:
+    data = json.dumps(value, ensure_ascii=is_ascii).encode()
+    assert tamed(data, sizes) == data
+
+
+@given(VALUES, SIZES, st.integers(1, 6))
+def test_a_zero_stands_for_what_is_nested_too_deep(value: object, sizes: list[int], deepest: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tame, "DEEPEST", deepest)
+        assert json.loads(tamed(json.dumps(value).encode(), sizes)) == pruned(value, deepest)
+
+
+@given(
+    st.binary()
+    | st.lists(st.sampled_from([b"[", b"{", b'"', b"\\", b"9" * 500, b"\\ud8", b"}", b"\xed"])).map(b"".join),
+    SIZES,
+)
+def test_however_it_comes_it_is_the_same(data: bytes, sizes: list[int]) -> None:
+    assert tamed(data, sizes) == tamed(data)
+
+
+@pytest.mark.parametrize("sizes", [[2**20], [1], [599], [601]])
+@pytest.mark.parametrize("digits", [MOST_DIGITS, MOST_DIGITS + 1, 100_000])
+def test_a_number_is_cut(digits: int, sizes: list[int]) -> None:
+    number = b"7" * digits
+    assert tamed(b'["%b",%b,"%b"]' % (number, number, number), sizes) == b'["%b",%b,"%b"]' % (
+        number,
+        number[:MOST_DIGITS],
+        number,
+    )
+
+
+@pytest.mark.parametrize("sizes", [[2**20], [1], [5], [7]])
+@pytest.mark.parametrize(
+    "text",
+    [
+        rb"\ud800",
+        rb"\uDFFFx",
+        rb"\ud83d\ud83dx",
+        rb"\\\udc00",
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"\xc3",
+        "\U0001f600".encode()[:3],
+    ],
+)
+def test_what_is_no_text_is_marked_and_comes_back(text: bytes, sizes: list[int]) -> None:
+    stream = Tame(Drip(b'["%b"]' % text, sizes))
+    [element] = ijson.items(stream, "item")
+    data = orjson.dumps(element)
+    assert stream.restored(data) == b'"%b"' % text
+
+
+def test_text_of_a_person_is_never_marked() -> None:
+    stream = Tame(io.BytesIO(rb'["\\ud800 \ud83d\ude00 \n"]'))
+    assert stream.read() == rb'["\\ud800 \ud83d\ude00 \n"]'
+    assert not stream.has_marked
