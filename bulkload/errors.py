@@ -10,7 +10,9 @@
 A record's bad data is never an exception: it is a `Flaw` or an `Answer`, and ends as a settlement.
 """
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable
+from types import UnionType
+from typing import Any, ClassVar, NamedTuple
 
 # The exit code of a failure that is nobody's but the code's own: a bug, with its traceback.
 BUG = 6
@@ -45,3 +47,9 @@ class Stop(NamedTuple):
 
     exit_code: int
     reason: str
+
+
+def require(flag: str, value: object, types: type | UnionType, holds: Callable[[Any], bool], words: str) -> None:
+    """Raise `InputError` for a flag's value that is not of these types, or of which something does not hold."""
+    if isinstance(value, bool) or not isinstance(value, types) or not holds(value):
+        raise InputError(f"--{flag} is {words}, not {value!r}")

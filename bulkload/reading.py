@@ -2,20 +2,24 @@
 
 import codecs
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import orjson
 
-from bulkload.errors import InputError
+from bulkload.errors import InputError, require
 from bulkload.installation import Checker
 from bulkload.mapping import Intake, MappingFlags, build
 from bulkload.mapping.flags import Transform
+from bulkload.mapping.paths import parse
 from bulkload.mapping.presets import find_preset
 from bulkload.source import Source
 from bulkload.source.encoding import is_utf_8
 from bulkload.source.layout import Format, Layout
+
+# What is said of a source from which no record comes.
+LEAVES_ALL_OUT = "the mapping leaves out every object; see what --where and --preset want, with bulkload check --show 3"
 
 # Without them there is no installation.
 REQUIRED = ("installationId", "platform", "pushChannel")
@@ -65,12 +69,9 @@ class Reading:
     @classmethod
     def of(cls, flags: Mapping[str, Any]) -> "Reading":
         """From flags by their names, those left out or None by their defaults; raises `InputError`."""
-        given = {name: value for name, value in flags.items() if value is not None}
+        given = {name: _fit(name, value) for name, value in flags.items() if value is not None}
         layout = {name: given.pop(name) for name in Layout.__slots__ if name in given}
-        rules = {name: tuple(given.pop(name)) for name in ("allow", "deny") if name in given}
-        for name in ("json_column", "tag"):
-            if name in given:
-                given[name] = tuple(given[name])
+        rules = {name: given.pop(name) for name in ("allow", "deny") if name in given}
         if "repair" in given:
             given["repair"] = frozenset(given["repair"])
         mapping = MappingFlags(**given)
@@ -99,21 +100,62 @@ class Reading:
 
     def require_columns(self, source: Source) -> None:
         """Refuse a table from which no installation can come, rather than each of its rows; raises `InputError`."""
-        flags = self.mapping
-        if not source.columns or flags.preset or flags.each or flags.transform:
+        if not source.columns:
             return
-        given = {
-            *source.columns,
-            *flags.map,
-            *flags.set,
-            *flags.default,
-            *(["installationId"] if flags.id_from else []),
-        }
-        tops = {name.split(".")[0] for name in given if flags.map.get(name, "x").strip()}
-        missing = [name for name in REQUIRED if name not in tops]
-        if missing:
+        for missing, advice in self._missing(frozenset(source.columns)):
             columns = ", ".join(source.columns[:20]) + (", …" if len(source.columns) > 20 else "")
-            raise InputError(
-                f"source {source.name} has no column {' and no '.join(missing)}; its columns are {columns}: "
-                f"say which of them it is with --map {missing[0]}=COLUMN, or give all records one with --set"
-            )
+            raise InputError(f"source {source.name} has no column {missing}; its columns are {columns}: {advice}")
+
+    def _missing(self, columns: frozenset[str]) -> Iterator[tuple[str, str]]:
+        """What a table with these columns lacks, and what to do about it."""
+        flags = self.mapping
+        for column in flags.json_column:
+            if column not in columns:
+                yield column, f"--json-column {column} names one of them"
+        if flags.preset is not None:
+            for names in find_preset(flags.preset).columns:
+                if columns.isdisjoint(names):
+                    yield " or ".join(names), f"--preset {flags.preset} needs it, see bulkload presets"
+        if flags.preset is not None or flags.each is not None or flags.transform is not None:
+            return
+        paths = [
+            *(parse(name) for name in columns),
+            *(parse(name) for name, text in flags.map.items() if text.strip()),
+            *(parse(name) for name in (*flags.set, *flags.default)),
+        ]
+        tops = {path[0] for path in paths if path} | ({"installationId"} if flags.id_from is not None else set())
+        left_out = {path[0] for name, text in flags.map.items() if not text.strip() and (path := parse(name))}
+        missing = [name for name in REQUIRED if name not in tops - left_out]
+        if missing:
+            advice = f"say which of them it is with --map {missing[0]}=COLUMN, or give all records one with --set"
+            yield " and no ".join(missing), advice
+
+
+# What a flag is in Python, for those that are no texts.
+_LISTS = frozenset({"json_column", "tag", "repair", "allow", "deny"})
+_TABLES = frozenset({"map", "default", "set"})
+
+
+def _fit(name: str, value: Any) -> Any:
+    """A flag's value as it is kept: a text for a list is its only element. Raises `InputError` for other types."""
+    flag = name.replace("_", "-")
+    if name in _LISTS:
+        value = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else value
+        require(flag, value, tuple, lambda texts: all(isinstance(text, str) for text in texts), "a list of texts")
+    elif name in _TABLES:
+        require(flag, value, Mapping, _is_table, "a table of texts by their fields")
+    elif name == "map_value":
+        require(flag, value, Mapping, _is_table_of_tables, "for each field a table of texts by texts")
+    elif name == "convert_gcm_templates":
+        value = bool(value)
+    elif name != "transform":
+        require(flag, value, str, lambda _: True, "a text")
+    return value
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
+
+
+def _is_table_of_tables(value: Mapping[Any, object]) -> bool:
+    return all(isinstance(name, str) and _is_table(table) for name, table in value.items())

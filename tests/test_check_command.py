@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,8 +167,35 @@ class TestWhatCannotBeChecked:
         if ran.code == 4:
             assert "TMPDIR" in ran.complaint
 
+    def test_is_told_though_nobody_listens(self, tmp_path: Path) -> None:
+        (tmp_path / "d.ndjson").write_bytes(installation("bad id"))
+        command = [sys.executable, "-m", "bulkload", "check", "d.ndjson"]
+        shell = ["/bin/sh", "-c", '"$@" >&-', "sh", *command]
+        ran = subprocess.run(shell, cwd=tmp_path, capture_output=True, check=False)
+        assert (ran.returncode, ran.stderr) == (1, b"")
+
 
 class TestAnInterruption:
+    def test_of_a_function_that_never_returns_ends_at_the_second_signal(self, tmp_path: Path) -> None:
+        (tmp_path / "d.ndjson").write_bytes(installation("a"))
+        (tmp_path / "own.py").write_text(
+            "def transform(o):\n    open('begun', 'w').close()\n    while True:\n        pass\n"
+        )
+        with Started("check", "d.ndjson", "--transform", "own.py", cwd=tmp_path) as started:
+            wait_for((tmp_path / "begun").exists, "the function is called")
+            started.signal(signal.SIGINT)
+            # Told apart, so that the two do not become one.
+            time.sleep(0.3)
+            started.signal(signal.SIGTERM)
+            assert started.finish().code == 143
+
+    def test_what_a_function_prints_is_not_in_the_report(self, tmp_path: Path, commands: Forks) -> None:
+        (tmp_path / "d.ndjson").write_bytes(installation("a"))
+        (tmp_path / "own.py").write_text("print('x')\ndef transform(o):\n    print('y')\n    yield o\n")
+        ran = commands.run("check", "d.ndjson", "--transform", "own.py", "--json", cwd=tmp_path)
+        assert ran.summary["records"]["valid"] == 1
+        assert ran.err.split() == ["x", "y"]
+
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_ends_with_a_report_of_what_was_read(self, tmp_path: Path, number: signal.Signals, code: int) -> None:
         reading, writing = os.pipe()

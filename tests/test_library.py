@@ -960,6 +960,17 @@ async def test_another_iterable_is_refused(hub: bulkload.Hub, ledger: Path) -> N
         ({"when_changed": "ask"}, "--when-changed is refuse or restart"),
         ({"transport": "pigeon"}, "--transport is"),
         ({"api_version": "2015-01&x=y"}, "--api-version is"),
+        ({"workers": "5"}, "--workers is at least 1, not '5'"),
+        ({"rate": True}, "--rate is"),
+        ({"map": {"userId": 5}}, "--map is a table of texts"),
+        ({"map": "userId=a"}, "--map is a table of texts"),
+        ({"map_value": {"platform": "x"}}, "--map-value is for each field a table"),
+        ({"map_value": {5: {}}}, "--map-value is for each field a table"),
+        ({"set": {"tags": ["a"]}}, "--set is a table of texts"),
+        ({"where": 5}, "--where is a text"),
+        ({"preset": 5}, "--preset is a text"),
+        ({"tag": 5}, "--tag is a list of texts"),
+        ({"tag": [5]}, "--tag is a list of texts"),
     ],
     ids=str,
 )
@@ -970,6 +981,17 @@ async def test_a_flag_that_is_of_no_use_is_refused(
         await bulkload.load(source, hub=emulator.hub, **flags)
     assert emulator.requests.seen == 0
     assert names(source.parent) == [source.name]
+
+
+async def test_a_single_text_is_a_list_of_it(emulator: Emulator, source: Path) -> None:
+    report = await bulkload.check(source, tag="abc", repair="tags", allow="tag-characters")
+    assert [used.tag for used in report.tags.commonest] == ["abc"]
+
+
+@pytest.mark.parametrize("given", [None, 5])
+async def test_what_is_no_source_is_refused(given: Any) -> None:
+    with pytest.raises(bulkload.InputError, match="a source is"):
+        await bulkload.check(given)
 
 
 async def test_a_source_that_cannot_be_used_is_refused(hub: bulkload.Hub, source: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A user's function stands in place of each, where and map; what goes wrong in it is that record's flaw."""
 
+import asyncio
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -301,3 +302,24 @@ def test_a_function_that_never_ends_is_a_flaw_after_a_great_many(monkeypatch: py
     assert before == [{"installationId": "d"}] * 1000
     assert isinstance(last, Flaw)
     assert "does it end?" in last.message
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize("exc", [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), Wordless(), StopIteration()])
+@pytest.mark.parametrize("is_late", [True, False])
+def test_whatever_a_function_raises_is_the_flaw_of_its_object(exc: BaseException, is_late: bool) -> None:
+    def late(user: Fields) -> Iterator[Fields]:
+        yield user
+        raise exc
+
+    def early(user: Fields) -> Iterable[Fields]:
+        raise exc
+
+    *before, last = made(late if is_late else early, {"installationId": "d"})
+    assert before == [{"installationId": "d"}] * is_late
+    assert isinstance(last, Flaw)
+    assert type(exc).__name__ in last.message or isinstance(exc, StopIteration)

@@ -59,9 +59,9 @@ async def test_what_json_has_no_form_for_is_text(tmp_path: Path) -> None:
     }
 
 
-async def test_a_row_that_is_no_json_is_a_flaw_and_the_others_are_read(tmp_path: Path) -> None:
+async def test_bytes_that_are_no_text_are_no_text_of_an_installation_s(tmp_path: Path) -> None:
     path = written(tmp_path / "d", [{"a": b"x"}, {"a": b"\xff"}, {"a": b"y"}])
-    assert await read(path) == [(0, {"a": "x"}), (1, "not-json"), (2, {"a": "y"})]
+    assert await read(path) == [(0, {"a": "x"}), (1, {"a": {"base64": "/w=="}}), (2, {"a": "y"})]
 
 
 async def test_a_broken_file_halts_in_one_line(tmp_path: Path) -> None:

@@ -521,11 +521,12 @@ def test_the_tile_of_a_windows_device_is_left_out() -> None:
     assert list(intake("notification-hubs-export").records(line)) == [None]
 
 
-def test_a_tag_is_cut_to_what_the_hub_takes() -> None:
+def test_a_tag_is_cut_to_what_the_hub_takes_and_that_is_told() -> None:
     player = {**REACHABLE["onesignal"][0], "tags": {"k": "v" * 300, "$": "", "list": ["a", 1, None], "yes": True}}
     (record,) = intake("onesignal").records(orjson.dumps(player))
     assert isinstance(record, Installation)
     assert record.fields["tags"] == [f"k:{'v' * 118}", "list:a", "list:1", "yes:true"]
+    assert [finding.code for finding in record.warnings if finding.code.startswith("tag")] == ["tag-repaired"]
 
 
 def test_ids_that_the_hub_refuses_are_repaired() -> None:

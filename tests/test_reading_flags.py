@@ -205,6 +205,9 @@ def test_every_flag_is_told_here(tmp_path: Path, commands: Forks) -> None:
         (["--delimiter", "ab"], "--delimiter"),
         (["--format", "xml"], "--format"),
         (["--tag-separator", ""], "--tag-separator"),
+        (["--map", "platfrom=os"], "write platform"),
+        (["--map-value", "platfrom:a=b"], "write platform"),
+        (["--default", "usrId=x"], "write userId"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -229,6 +232,14 @@ def test_what_cannot_be_used_is_one_line(
         ("[map]\ntag = [1]", "--tag is a list"),
         ("[map]\nmap = {platform = ['x']}", "--map is a list"),
         ("[map]\nwhere = true", "--where is a text"),
+        ("[map]\nmap-value = {platform = 'x'}", "--map-value is a list of texts, or for each field a table"),
+        (
+            "[map]\nmap-value = {platform = {a = {b = 'c'}}}",
+            "--map-value is a list of texts, or for each field a table",
+        ),
+        ("[map]\nmap = {templates = {w = {body = 'x'}}}", "--map is a list of texts, or a table of texts"),
+        ("[map]\ntag = {a = 'b'}", "--tag is a list of texts"),
+        ("allow = {a = 'b'}", "--allow is a list of texts"),
     ],
 )
 def test_a_config_file_that_cannot_be_used_is_one_line(
@@ -295,6 +306,11 @@ def test_what_is_left_out_has_no_position_and_is_counted(
         ([], "no column installationId and no pushChannel"),
         (["--map", "installationId=id"], "no column pushChannel"),
         (["--id-from", "push-channel", "--map", "pushChannel=token", "--map", "platform="], "no column platform"),
+        (["--json-column", "note", "--each", "note"], "no column note"),
+        (["--preset", "onesignal"], "no column identifier"),
+        (["--preset", "sns"], "no column EndpointArn"),
+        (["--preset", "parse"], "no column deviceType"),
+        (["--preset", "braze"], "no column push_tokens"),
     ],
 )
 @pytest.mark.parametrize("command", ["load", "check"])
@@ -312,7 +328,7 @@ def test_a_table_whose_mapping_fills_every_required_field_is_taken(
     tmp_path: Path, commands: Forks, recording: RecordingHub
 ) -> None:
     (tmp_path / "d.csv").write_text("id,token\na,t\n")
-    flags = ("--map", "installationId=id", "--map", "pushChannel=token", "--set", "platform=gcm")
+    flags = ("--map", "installationId=id", "--map", '"pushChannel"=token', "--set", '"platform"=gcm')
     assert commands.run("load", "d.csv", *flags, cwd=tmp_path, env=recording.env).code == 0
     assert sent(recording) == [PLAIN]
 
@@ -332,6 +348,27 @@ def test_a_ledger_belongs_to_the_form_in_which_its_sources_were_read(
     )
     assert (first.code, other.code, same.code) == (5, 2, 5)
     assert "in another form" in other.complaint
+
+
+def test_a_source_of_which_everything_is_left_out_is_told_of(
+    tmp_path: Path, commands: Forks, recording: RecordingHub
+) -> None:
+    (tmp_path / "d.ndjson").write_bytes(ndjson(["a", "b"]))
+    for command in ("check", "load"):
+        ran = commands.run(command, "d.ndjson", "--where", "os == 'ios'", cwd=tmp_path, env=recording.env)
+        assert ran.code == 0
+        assert "the mapping leaves out every object" in ran.out + ran.err
+        assert "empty" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("form", [["--records", "a"], ["--format", "json"], ["--format", "parquet"], ["--each", "@"]])
+def test_mended_letters_are_read_with_the_flags_of_their_source(
+    tmp_path: Path, commands: Forks, recording: RecordingHub, form: list[str]
+) -> None:
+    text = json.dumps({"_bulkload": {}, "record": json.loads(installation("a"))})
+    (tmp_path / "mended.ndjson").write_text(text)
+    assert commands.run("load", "mended.ndjson", *form, cwd=tmp_path, env=recording.env).code == 0
+    assert recording.installations.keys() == {"a"}
 
 
 def test_an_empty_table_is_an_empty_source(tmp_path: Path, commands: Forks, recording: RecordingHub) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import bulkload
 from bulkload.errors import InputError
-from bulkload.installation import PLATFORMS, RULES, Checker, Finding, Flaw, Installation
+from bulkload.installation import PLATFORMS, RULES, Checker, Finding, Flaw, Installation, check
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -814,3 +814,10 @@ def test_every_code_in_the_package_is_a_rule_s() -> None:
                 used |= {str(part.value) for part in node.args[:1] if isinstance(part, ast.Constant)}
     assert len(used) > 30
     assert used <= RULES.keys()
+
+
+@pytest.mark.parametrize("end", ["", " "])
+def test_a_long_uri_is_judged_in_one_pass(end: str) -> None:
+    uri = "https://" + "a" * 900_000 + end
+    checked = check(on("wns", pushChannel=uri))
+    assert isinstance(checked, Flaw) == bool(end)

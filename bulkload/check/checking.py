@@ -14,7 +14,7 @@ from bulkload.check.refused import Refused
 from bulkload.check.settings import Flags, Settings
 from bulkload.check.spill import Spill
 from bulkload.errors import Halt, Stop
-from bulkload.reading import Reading
+from bulkload.reading import LEAVES_ALL_OUT, Reading
 from bulkload.report.checked import CheckOutcome, CheckReport, LoadTime, Shown
 from bulkload.source import START, Given, Source, opened, taken
 from bulkload.source.files import printable
@@ -136,12 +136,14 @@ class Check:
             gathering.refuse = files.enter_context(closing(Refused(self._invalid, self._sources, encoding=encoding)))
         for number, source in enumerate(self._sources):
             gathering.begin(number)
-            before = gathering.source_objects
+            before = gathering.source_objects, gathering.read
             await self._read(source, gathering)
             if self._stop is not None:
                 return
-            if gathering.source_objects == before:
+            if gathering.source_objects == before[0]:
                 self._warnings.append(f"{source.name} is empty")
+            elif gathering.read == before[1]:
+                self._warnings.append(f"{source.name}: {LEAVES_ALL_OUT}")
 
     async def _read(self, source: Source, gathering: Gathering) -> None:
         async with aclosing(source.batches(START)) as batches:

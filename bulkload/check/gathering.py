@@ -150,6 +150,12 @@ class Gathering:
         numbers: Sequence[int] = range(first, first + len(bundle.ids))
         owners = self._ids.add(bundle.ids, numbers)
         channels = bundle.channels
+        if "apns" in self._platforms:
+            # Hex means the same in either case.
+            channels = [
+                channel.lower() if platform == "apns" and channel.__class__ is str else channel
+                for channel, platform in zip(channels, bundle.platforms, strict=True)
+            ]
         if "browser" in self._platforms or set(map(type, channels)) != {str}:
             handles = [_handle(channel) for channel in channels]
             kept = [index for index, handle in enumerate(handles) if handle]

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from bulkload.client import API_VERSION
-from bulkload.errors import InputError
+from bulkload.errors import require
 from bulkload.reading import ReadingFlags
 
 
@@ -29,7 +29,8 @@ class Settings:
     api_version: str = API_VERSION
 
     def __post_init__(self) -> None:
-        if self.rate is not None and not 0 < self.rate < math.inf:
-            raise InputError(f"--rate is a number above 0, not {self.rate}")
-        if self.show < 0:
-            raise InputError(f"--show is 0 or more, not {self.show}")
+        require(
+            "rate", self.rate, int | float | None, lambda rate: rate is None or 0 < rate < math.inf, "a number above 0"
+        )
+        require("show", self.show, int, lambda number: number >= 0, "0 or more")
+        require("api-version", self.api_version, str, bool, "of the form 2015-01")

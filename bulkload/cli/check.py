@@ -84,7 +84,8 @@ class _Command:
         if self._is_json:
             text: str | bytes = report.to_json()
         elif report.exit_code or not self._is_quiet or report.shown:
-            is_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+            # Python has no such stream where the caller closed it.
+            is_terminal = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
             # A pipe or a file has no width of its own; COLUMNS counts for it as well.
             width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
             text = describe_check(report, width=width, is_terminal=is_terminal)

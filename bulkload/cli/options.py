@@ -22,6 +22,13 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
+# The parts of a text in a table, by the flag's type, and what is asked for where it is something else.
+_TABLE_PARTS = {
+    "pair": (2, "a list of texts, or a table of texts by their fields"),
+    "translation": (3, "a list of texts, or for each field a table of texts by texts"),
+}
+
+
 class Duration(click.ParamType[float]):
     """A time such as ``20s``, ``5m`` or ``1h30m``; a bare number is seconds."""
 
@@ -95,8 +102,11 @@ def _flags(path: Path, command: click.Command, settings: dict[str, Any], others:
             raise InputError(f"config file {path} has the unknown key {key}; keys are the names of the flags")
         if option.multiple:
             texts = list(_pairs(value)) if isinstance(value, dict) else value
-            if not isinstance(texts, list) or not all(isinstance(text, str | tuple) for text in texts):
-                words = "a list of texts, or a table of them"
+            # In a table, a flag's text is taken apart already: into the field and what is said of it.
+            parts, words = _TABLE_PARTS.get(option.type.name, (1, "a list of texts"))
+            if not isinstance(texts, list) or not all(
+                len(text) == parts if isinstance(text, tuple) else isinstance(text, str) for text in texts
+            ):
                 raise InputError(f"config file {path}: {option.opts[0]} is {words}, not {value!r}")
             yield str(option.name), texts
             continue

@@ -1,7 +1,9 @@
 """The program itself: its commands, and what its errors look like from outside."""
 
+import logging
 import os
 import sys
+import threading
 import traceback
 from contextlib import suppress
 
@@ -38,7 +40,16 @@ program.add_command(emulator)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     _open_streams()
-    sys.exit(_run(arguments))
+    exit_code = _run(arguments)
+    if threading.active_count() > 1:
+        # A read that nobody waits for any more: an interpreter that ends would take away what it stands on, and a
+        # library such as pyarrow then aborts the process.
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, AttributeError):
+                stream.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)
 
 
 def _run(arguments: list[str] | None) -> int:

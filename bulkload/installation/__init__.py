@@ -7,13 +7,14 @@ from bulkload.installation.identity import ID, USER_ID
 from bulkload.installation.names import FIELDS
 from bulkload.installation.platform import PLATFORMS
 from bulkload.installation.rules import RULES, Rule, Severity
-from bulkload.installation.tags import TAG
+from bulkload.installation.tags import LONGEST_TAG, TAG
 from bulkload.installation.words import label, shown
 
 __all__ = [
     "FIELDS",
     "ID",
     "LONGEST_KEPT_ID",
+    "LONGEST_TAG",
     "PLATFORMS",
     "RULES",
     "TAG",

@@ -88,7 +88,7 @@ _TABLE = (
     _error("expiration-time-not-a-date", "`expirationTime` is a W3C date such as `1997-07-16T19:20+01:00`"),
     _warning("id-repaired", "`--repair id` made the id one that the service takes"),
     _warning("user-id-repaired", "`--repair user-id` replaced characters of `userId`"),
-    _warning("tag-repaired", "`--repair tags` replaced characters of a tag"),
+    _warning("tag-repaired", "`--repair tags` replaced characters of a tag, or cut it"),
     _warning("system-tag-dropped", "`--repair system-tags` dropped a tag with a leading `$`"),
     _warning("gcm-template-converted", "`--convert-gcm-templates` rewrapped a template for FCM v1"),
     _warning("platform-api-version", "fcmv1, browser and xiaomi may need `--api-version 2020-06` or later"),

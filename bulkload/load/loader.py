@@ -18,7 +18,7 @@ from bulkload.ledger import Ledger, Run, Session, State, read_state
 from bulkload.ledger.ledger import aside
 from bulkload.load.session import LiveSession
 from bulkload.load.settings import Flags, Settings
-from bulkload.reading import Reading
+from bulkload.reading import LEAVES_ALL_OUT, Reading
 from bulkload.report import Latency, Meter, Progress, Rate, Records, Requests, Summary, summarize
 from bulkload.report.summary import finished
 from bulkload.report.text import count
@@ -271,7 +271,8 @@ class Loader:
         """Sum up by what is on the disk, and write the end down there."""
         state = ledger.state
         if stop is None and not state.read:
-            log.warning("%s: the source is empty, nothing was sent", self._named())
+            why = LEAVES_ALL_OUT if state.filtered else "the source is empty"
+            log.warning("%s: %s, nothing was sent", self._named(), why)
         summary = self._summed_up(state, before, stop)
         try:
             _write_end(ledger, session, summary)

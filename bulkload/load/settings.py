@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bulkload.client import API_VERSION
-from bulkload.errors import InputError
+from bulkload.errors import InputError, require
 from bulkload.reading import ReadingFlags
 from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
 
@@ -61,24 +61,22 @@ class Settings:
     ca_file: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        _require("workers", self.workers, self.workers >= 1, "at least 1")
-        _require("rate", self.rate, self.rate is None or 0 < self.rate < math.inf, "a number above 0")
-        _require("max-attempts", self.max_attempts, self.max_attempts >= 1, "at least 1")
-        _require("record-timeout", self.record_timeout, self.record_timeout > 0, "above 0")
-        _require("max-duration", self.max_duration, self.max_duration is None or self.max_duration > 0, "above 0")
-        _require("grace", self.grace, self.grace >= 0, "0 or more")
-        _require("wait-lock", self.wait_lock, self.wait_lock >= 0, "0 or more")
-        _require("limit", self.limit, self.limit is None or self.limit >= 1, "at least 1")
-        _require("min-records", self.min_records, self.min_records >= 0, "0 or more")
-        _require("when-changed", self.when_changed, self.when_changed in ("refuse", "restart"), "refuse or restart")
-        _require("transport", self.transport, self.transport in ("auto", "aiohttp"), "auto or aiohttp")
-        _require("api-version", self.api_version, _is_version(self.api_version), "of the form 2015-01")
+        require("workers", self.workers, int, lambda number: number >= 1, "at least 1")
+        require(
+            "rate", self.rate, int | float | None, lambda rate: rate is None or 0 < rate < math.inf, "a number above 0"
+        )
+        require("max-attempts", self.max_attempts, int, lambda number: number >= 1, "at least 1")
+        require("record-timeout", self.record_timeout, int | float, lambda time: time > 0, "above 0")
+        require("max-duration", self.max_duration, int | float | None, lambda time: time is None or time > 0, "above 0")
+        require("grace", self.grace, int | float, lambda time: time >= 0, "0 or more")
+        require("wait-lock", self.wait_lock, int | float, lambda time: time >= 0, "0 or more")
+        require("limit", self.limit, int | None, lambda number: number is None or number >= 1, "at least 1")
+        require("min-records", self.min_records, int, lambda number: number >= 0, "0 or more")
+        changed, transports = ("refuse", "restart"), ("auto", "aiohttp")
+        require("when-changed", self.when_changed, str, lambda word: word in changed, "refuse or restart")
+        require("transport", self.transport, str, lambda word: word in transports, "auto or aiohttp")
+        require("api-version", self.api_version, str, _is_version, "of the form 2015-01")
         ErrorLimit.parse(self.max_errors)
-
-
-def _require(name: str, value: object, holds: bool, words: str) -> None:  # noqa: FBT001
-    if not holds:
-        raise InputError(f"--{name} is {words}, not {value}")
 
 
 def _is_version(text: str) -> bool:

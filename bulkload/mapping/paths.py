@@ -2,6 +2,7 @@
 
 import json
 import re
+from difflib import get_close_matches
 from enum import Enum
 
 from bulkload.errors import InputError
@@ -74,9 +75,9 @@ def parse_field(flag: str, text: str) -> Path:
     top = path[0]
     if top == "userID":
         return ("userId", *path[1:])
-    nearly = _BY_LETTERS.get(re.sub(r"[\W_]", "", top).lower())
-    if nearly is not None and top not in FIELDS:
-        raise InputError(f"{flag} {text}: an installation has no field {top}; write {nearly}")
+    nearly = get_close_matches(re.sub(r"[\W_]", "", top).lower(), _BY_LETTERS, n=1, cutoff=0.85)
+    if nearly and top not in FIELDS:
+        raise InputError(f"{flag} {text}: an installation has no field {top}; write {_BY_LETTERS[nearly[0]]}")
     return path
 
 

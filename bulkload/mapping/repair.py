@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from bulkload.errors import InputError
-from bulkload.installation import ID, TAG, USER_ID, Fields, Finding, shown
+from bulkload.installation import ID, LONGEST_TAG, TAG, USER_ID, Fields, Finding, shown
 from bulkload.mapping.paths import Path, find, put, write
 
 REPAIRS = ("id", "tags", "user-id", "system-tags")
@@ -58,7 +58,7 @@ class Repair:
                     findings.append(Finding("system-tag-dropped", f"{place}: {shown(tag)} is left out"))
                 else:
                     kept.append(tag)
-            elif self._mends_tags and (mended := _REFUSED_IN_TAG.sub("_", tag)) != tag:
+            elif self._mends_tags and (mended := _REFUSED_IN_TAG.sub("_", tag)[:LONGEST_TAG]) != tag:
                 findings.append(Finding("tag-repaired", f"{place}: {shown(tag)} is sent as {shown(mended)}"))
                 kept.append(mended)
             elif self._mends_tags and not tag:

@@ -55,6 +55,8 @@ class IterableSource:
     def __init__(self, elements: Iterable[Element] | AsyncIterable[Element]) -> None:
         if isinstance(elements, Mapping | bytes):
             raise InputError("a source is an iterable of records; put a single one into a list")
+        if not isinstance(elements, Iterable | AsyncIterable):
+            raise InputError(f"a source is a path, or an iterable of records, not {elements!r}")
         if isinstance(elements, AsyncIterable):
             self._elements = _one_by_one(elements)
         else:

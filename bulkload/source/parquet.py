@@ -1,5 +1,6 @@
 """Rows of a Parquet file, each as a JSON text."""
 
+import base64
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ TOGETHER = 1024
 class ParquetRows:
     """The form of a Parquet file: columns by name, offsets are ordinals of rows, reading on skips whole row groups.
 
-    Dates are written as ISO 8601, decimals as text, bytes as the UTF-8 text that they are.
+    Dates are written as ISO 8601, decimals as text, bytes as the UTF-8 text that they are or else as ``{"base64": …}``,
+    which is no value of an installation's.
     """
 
     name: ClassVar[FormName] = "parquet"
@@ -106,19 +108,19 @@ def _one(row: "pa.RecordBatch") -> list[bytes | Broken]:
 
 def _datum(fields: dict[str, object]) -> bytes | Broken:
     try:
-        data = orjson.dumps(fields, default=_text)
+        data = orjson.dumps(fields, default=_written)
     except TypeError as exc:
         return Broken(Flaw.of("not-json", f"the row cannot be written as JSON: {exc}"), b"", 0)
     return too_long(data[:KEPT_OF_LONG_LINE], len(data)) if len(data) > MAX_LINE else data
 
 
-def _text(value: object) -> str:
+def _written(value: object) -> str | dict[str, str]:
     """What JSON has no form for."""
     if isinstance(value, bytes):
         try:
             return value.decode()
-        except UnicodeDecodeError as exc:
-            raise TypeError("bytes that are no UTF-8 text") from exc
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(value).decode()}
     return str(value)
 
 

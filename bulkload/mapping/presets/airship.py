@@ -33,6 +33,7 @@ AIRSHIP = Preset(
         "e-mail, SMS and open channels are left out"
     ),
     records="channels",
+    columns=(("channel_id",), ("device_type",), ("push_address",), ("opt_in",), ("installed",)),
     flags=MappingFlags(
         where=(
             f"push_address && {one_of('to_string(opt_in)', 'true', 'True')} "

@@ -32,6 +32,7 @@ APPCENTER = Preset(
         "of the SDKs are taken: installId, pushToken, userId, device.osName (or osName), properties; where yours "
         "differ, --map them; Android becomes fcmv1, custom properties tags"
     ),
+    columns=(("pushToken", "push_token"), ("device", "device.osName", "osName", "os_name")),
     flags=MappingFlags(
         where=(
             f"({_CHANNEL}) "

@@ -32,6 +32,7 @@ BRAZE = Preset(
         "the CSV export has no tokens, web push tokens have no documented form and are left out"
     ),
     records="users",
+    columns=(("push_tokens",),),
     flags=MappingFlags(
         each="push_tokens",
         where=(

@@ -54,6 +54,7 @@ FIREBASE = Preset(
         "token added; every token becomes fcmv1, the id a hash of it"
     ),
     records="documents",
+    columns=(("token", "fcmToken", "registrationToken", "registration_token"),),
     flags=MappingFlags(
         where=_TOKENS,
         map={

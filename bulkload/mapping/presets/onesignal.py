@@ -37,6 +37,7 @@ ONESIGNAL = Preset(
         "only the export has; e-mail, SMS, Huawei, Alexa, Chrome apps and Safari's web push of old are left out"
     ),
     records="players",
+    columns=(("id",), ("identifier",), ("device_type",), ("invalid_identifier", "notification_types")),
     flags=MappingFlags(
         where=(
             f"identifier && !{one_of('to_string(invalid_identifier)', 't', 'true', 'True', 'TRUE', '1')} "

@@ -46,6 +46,7 @@ PARSE = Preset(
         "winphone mpns; installations without a token or on Parse's own network, web and others are left out"
     ),
     records="results",
+    columns=(("deviceType",), ("deviceToken", "channelUris")),
     flags=MappingFlags(
         where=(
             f"({one_of('deviceType', 'ios', 'osx', 'tvos', 'watchos', 'android')} && deviceToken "

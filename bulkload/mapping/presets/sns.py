@@ -56,6 +56,7 @@ SNS = Preset(
         "and VoIP endpoints are left out, sandbox ones are not: a hub serves either the sandbox or the real one"
     ),
     records="Endpoints",
+    columns=(("EndpointArn",), ("Token", "Attributes.Token"), ("Enabled", "Attributes.Enabled")),
     flags=MappingFlags(
         where=(
             f"Attributes.Token && {one_of('to_string(Attributes.Enabled)', 'true', 'True', 'TRUE')} "

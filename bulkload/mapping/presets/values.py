@@ -15,9 +15,6 @@ NOT_THEIRS: Mapping[str, str] = MappingProxyType(
     {"templates": "", "secondaryTiles": "", "pushVariables": "", "expirationTime": ""}
 )
 
-# The hub's limit for a tag.
-LONGEST_TAG = 120
-
 
 def one_of(expression: str, *values: str) -> str:
     """An EXPR that holds where another yields one of these texts.
@@ -56,8 +53,8 @@ def text(value: object) -> str:
 def tags(value: object) -> object:
     """Tags as the hub has them: the texts of an array, ``key:value`` for each pair of an object.
 
-    A tag is cut to what the hub takes, and a leading ``$``, which is for the hub's own, becomes ``_``. What is neither
-    an array nor an object stays as it is, for the check to name.
+    A leading ``$``, which is for the hub's own tags, becomes ``_``. What is neither an array nor an object stays as it
+    is, for the check to name.
     """
     value = parsed(value)
     if value is None or value == "":
@@ -73,7 +70,7 @@ def tags(value: object) -> object:
         ]
     else:
         return value
-    return [f"_{tag[1:LONGEST_TAG]}" if tag[0] == "$" else tag[:LONGEST_TAG] for tag in told if tag]
+    return [f"_{tag[1:]}" if tag[0] == "$" else tag for tag in told if tag]
 
 
 def tagged(fields: Fields, found: object) -> Fields:
