@@ -102,7 +102,8 @@ class Reading:
         """Refuse a table from which no installation can come, rather than each of its rows; raises `InputError`."""
         if not source.columns:
             return
-        for missing, advice in self._missing(frozenset(source.columns)):
+        if (first := next(self._missing(frozenset(source.columns)), None)) is not None:
+            missing, advice = first
             columns = ", ".join(source.columns[:20]) + (", …" if len(source.columns) > 20 else "")
             raise InputError(f"source {source.name} has no column {missing}; its columns are {columns}: {advice}")
 

@@ -37,9 +37,10 @@ PLAIN_WIDTH = 100
 def check(sources: tuple[str, ...], **flags: Any) -> int:
     """Check the records of SOURCE... by every rule, and find what occurs twice. Sends nothing, writes no ledger.
 
-    The report tells which rules are broken, by how many records and by which first; duplicate ids and push channels,
-    exactly, among valid records; platforms, tags, and how long the load would take. It goes to standard output. The
-    digests of more than some 200,000 records go to a temporary file, about 110 bytes a record, under TMPDIR.
+    The report tells which rules are broken, by how many records and by which first; duplicate ids and push channels
+    (not those of secondary tiles), exactly, among valid records; platforms, tags, and how long the load would take. It
+    goes to standard output. The digests of more than some 200,000 records go to a temporary file, about 110 bytes a
+    record, under TMPDIR.
 
     \b
     Examples:
