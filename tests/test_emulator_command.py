@@ -41,11 +41,29 @@ class TestTheProgram:
                 ("--port", "x"): "--port",
                 ("--hub", "no/name"): "no/name",
                 ("--frobnicate",): "--frobnicate",
+                ("--throttle", "x"): "--throttle x is no rate",
+                ("--throttle-window", "60s"): "--throttle-window 60s is no window",
+                ("--throttle-schedule", "5:1"): "--throttle-schedule 5:1 is none",
+                ("--throttle", "5", "--throttle-window", "5/1s"): "--throttle and --throttle-window are two limits",
+                ("--throttle-status", "200"): "--throttle-status",
+                ("--latency", "40ms"): "--latency 40ms is no time",
+                ("--fault", "crash=1"): "--fault crash=1 is none",
+                ("--quota", "-1"): "--quota",
             }
             ran_all = commands.run_all((Case(("emulator", *options)) for options in cases), cwd=tmp_path)
         for ran, word in zip(ran_all, cases.values(), strict=True):
             assert ran.code == 2, ran.err
             assert word in ran.complaint
+
+
+class TestTheThrottle:
+    def test_takes_so_many_and_a_load_brings_all(self, tmp_path: Path, commands: Forks) -> None:
+        write(tmp_path / "d.ndjson", names("throttled", 200))
+        with EmulatedHub("--throttle-window", "150/1s", "--retry-after", "1", cwd=tmp_path) as hub:
+            ran = commands.run("load", "d.ndjson", "--json", cwd=tmp_path, env=hub.env)
+            assert ran.code == 0
+            assert ran.summary["records"]["accepted"] == 200
+            assert ran.summary["requests"]["throttled"] > 0
 
 
 class TestTls:

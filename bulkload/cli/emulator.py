@@ -1,25 +1,68 @@
 """``bulkload emulator``: a hub on this machine, for trying and testing."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from bulkload.cli.options import flag
+from bulkload.emulator.behaviour import Behaviour, faults, latency
+from bulkload.emulator.limits import Limit, fixed_window, schedule, token_bucket
 from bulkload.emulator.program import run
+from bulkload.errors import InputError
+
+_THROTTLES: dict[str, Callable[[str], Limit]] = {
+    "throttle": token_bucket,
+    "throttle_window": fixed_window,
+    "throttle_schedule": schedule,
+}
 
 
 @click.command(short_help="Run a hub on this machine.")
 @flag("--port", type=click.IntRange(0, 65535), default=0, help="The port on loopback; 0 takes a free one.")
 @flag("--hub", envvar=None, default="devices", help="The hub's name.")
 @click.option("--tls", is_flag=True, help="Serve TLS with a certificate authority made at start.")
-def emulator(port: int, hub: str, *, tls: bool) -> int:
+@flag("--throttle", metavar="RATE[:BURST]", help="Take so many requests a second, and so many at once (or 5%).")
+@flag("--throttle-window", metavar="N/60s", help="Take so many requests in each window from the first request on.")
+@flag("--throttle-schedule", metavar="S:RATE,...", help="Take so many a second from these seconds on.")
+@flag("--throttle-status", type=click.Choice(["403", "429"]), default="403", help="What the others get.")
+@flag("--throttle-bare", is_flag=True, help="Give no words with it.")
+@flag("--retry-after", type=int, metavar="SECONDS", help="Give this time with it.")
+@flag("--quota", type=int, metavar="N", help="Hold so many installations.")
+@flag("--latency", metavar="MEAN[:SPREAD]", help="Answer after so many seconds.")
+@flag("--fault", metavar="NAME=SHARE,...", help="Let reset, error, truncate, stall happen so often.")
+def emulator(port: int, hub: str, *, tls: bool, **flags: Any) -> int:
     """Run an emulated hub until it is interrupted, and print its connection string.
 
     The first line on standard output is the connection string; with --tls the second is the file of the certificate
-    authority to trust (--ca-file).
+    authority to trust (--ca-file). GET /$emulator/statistics on its port tells what came, in all and by the second, as
+    JSON. All times begin with the first request.
 
     \b
     Examples:
       bulkload emulator --port 8080
       bulkload emulator --tls
+      bulkload emulator --throttle 500:5% --latency 0.04:0.02
+      bulkload emulator --throttle-window 3000/60s --throttle-status 429 --retry-after 20
     """
-    run(hub=hub, port=port, tls=tls, until_eof=False)
+    run(hub=hub, port=port, tls=tls, until_eof=False, behaviour=_behaviour(flags))
     return 0
+
+
+def _behaviour(flags: dict[str, Any]) -> Behaviour:
+    given = {name: text for name in _THROTTLES if (text := flags.pop(name)) is not None}
+    if len(given) > 1:
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"{names} are two limits; a hub has one")
+    limits = [_THROTTLES[name](text) for name, text in given.items()]
+    mean, spread = latency(flags["latency"]) if flags["latency"] is not None else (0.0, 0.0)
+    return Behaviour(
+        throttle=limits[0] if limits else None,
+        throttle_status=int(flags["throttle_status"]),
+        throttle_is_bare=flags["throttle_bare"],
+        retry_after=flags["retry_after"],
+        quota=flags["quota"],
+        latency=mean,
+        spread=spread,
+        faults=faults(flags["fault"]) if flags["fault"] is not None else {},
+    )

@@ -7,18 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from bulkload.emulator.behaviour import Behaviour
 from bulkload.emulator.server import Emulator
 
 _STDIN = 0
 
 
-def run(*, hub: str, port: int, tls: bool, until_eof: bool) -> None:
+def run(*, hub: str, port: int, tls: bool, until_eof: bool, behaviour: Behaviour | None = None) -> None:
     """Serve on an event loop of its own, uvloop's where it is installed."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(hub=hub, port=port, tls=tls, until_eof=until_eof))
+        runner.run(serve(hub=hub, port=port, tls=tls, until_eof=until_eof, behaviour=behaviour))
 
 
-async def serve(*, hub: str, port: int, tls: bool, until_eof: bool) -> None:
+async def serve(*, hub: str, port: int, tls: bool, until_eof: bool, behaviour: Behaviour | None = None) -> None:
     """Serve until SIGINT or SIGTERM, or with `until_eof` until standard input ends.
 
     Standard output gets the connection string and, with TLS, a second line with the authority's PEM file. Raises
@@ -26,7 +27,7 @@ async def serve(*, hub: str, port: int, tls: bool, until_eof: bool) -> None:
     """
     ended = asyncio.Event()
     with _signals(ended.set):
-        async with Emulator(hub=hub, port=port, tls=tls) as emulator:
+        async with Emulator(hub=hub, port=port, tls=tls, behaviour=behaviour) as emulator:
             lines = [emulator.connection_string, *([emulator.ca_file] if emulator.ca_file else [])]
             sys.stdout.writelines(f"{line}\n" for line in lines)
             sys.stdout.flush()

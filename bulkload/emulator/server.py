@@ -1,12 +1,14 @@
 """The emulator: a hub that listens on 127.0.0.1."""
 
+import asyncio
 import errno
+import random
+import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -15,7 +17,9 @@ from aiohttp import hdrs, web
 
 from bulkload.emulator.access import KEY, LISTEN_KEY, LISTEN_POLICY, POLICY
 from bulkload.emulator.answers import Answer, Envelope
+from bulkload.emulator.behaviour import Behaviour, Fault
 from bulkload.emulator.service import Service
+from bulkload.emulator.statistics import Requests
 from bulkload.errors import InputError
 from bulkload.hub import Hub
 
@@ -27,42 +31,23 @@ MAX_BODY = 1024 * 1024
 # A loader may open hundreds of connections in one go.
 _BACKLOG = 1024
 
+# Where the statistics are: no hub's name begins with this sign.
+STATISTICS = "/$emulator/statistics"
+
+# How long a request waits that stalls; whoever sent it has gone by then.
+_STALL = 3600.0
+
 # aiohttp waits this long twice, for handlers and then for connections; both together stay within a second.
 _SHUTDOWN_TIMEOUT = 0.25
-
-
-@dataclass(slots=True)
-class Requests:
-    """How many requests came, and how they were answered."""
-
-    seen: int = 0
-    accepted: int = 0
-    """PUTs that were answered 200."""
-    read: int = 0
-    """GETs that were answered 200."""
-    deleted: int = 0
-    """DELETEs that were answered 204."""
-    refused: int = 0
-    """Requests that were answered with an error."""
-
-    def count(self, method: str, status: int) -> None:
-        """Count one answer."""
-        if status >= HTTPStatus.BAD_REQUEST:
-            self.refused += 1
-        elif method == hdrs.METH_PUT:
-            self.accepted += 1
-        elif method == hdrs.METH_GET:
-            self.read += 1
-        else:
-            self.deleted += 1
 
 
 class Emulator:
     """A notification hub in this process, for as long as its ``async with`` block lasts.
 
     `port` 0 takes any free one. With `tls` it makes a certificate authority of its own, see `ca_file`. `key` is the
-    key of the policy ``RootManageSharedAccessKey``; it stays the same from one start to the next. Entering raises
-    `InputError` where the port cannot be had, and so does the constructor for a value that is of no use.
+    key of the policy ``RootManageSharedAccessKey``; it stays the same from one start to the next. `behaviour` is what
+    it does besides answering; its times begin with the first request. Entering raises `InputError` where the port
+    cannot be had, and so does the constructor for a value that is of no use.
     """
 
     def __init__(
@@ -72,6 +57,7 @@ class Emulator:
         port: int = 0,
         tls: bool = False,
         key: str = KEY,
+        behaviour: Behaviour | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if port not in range(65536):
@@ -85,8 +71,14 @@ class Emulator:
         if self.hub.key != key:
             raise InputError("the emulator's key cannot stand in a connection string; it has a ';' or blanks around it")
         self._ca_file: Path | None = None
-        self._service = Service(hub, key, scheme=self.hub.scheme, clock=clock)
+        self._behaviour = behaviour or Behaviour()
+        self._service = Service(
+            hub, key, scheme=self.hub.scheme, throttled=self._throttled, quota=self._behaviour.quota, clock=clock
+        )
         self._envelope = Envelope(clock=clock)
+        self._clock = clock
+        self._began: float | None = None
+        self._chance = random.Random()  # noqa: S311 - it decides of faults, not of keys
         self._stack = AsyncExitStack()
         self.requests = Requests()
 
@@ -148,11 +140,56 @@ class Emulator:
         self._ca_file = made.ca_file
         return made.context
 
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == STATISTICS:
+            return web.Response(body=self.requests.to_json(), content_type="application/json")
+        now = self._now()
         self.requests.seen += 1
+        self.requests.second(now).seen += 1
+        fault = self._behaviour.fault(self._chance)
+        if fault is not None:
+            self.requests.faults += 1
+            self.requests.second(now).faults += 1
+            return await self._failed(request, fault)
         answer = await self._answer(request)
-        self.requests.count(request.method, answer.status)
+        if delay := self._behaviour.delay(self._chance):
+            await asyncio.sleep(delay)
+        self.requests.count(request.method, answer.status, now)
         return self._envelope.response(answer)
+
+    def _now(self) -> float:
+        """Seconds since the first request."""
+        now = self._clock()
+        if self._began is None:
+            self._began = now
+        return max(0.0, now - self._began)
+
+    def _throttled(self) -> Answer | None:
+        """What the next request gets where it is not taken."""
+        throttle, now = self._behaviour.throttle, self._now()
+        if throttle is None or throttle.takes(now):
+            return None
+        self.requests.throttled += 1
+        self.requests.second(now).throttled += 1
+        return self._behaviour.throttled()
+
+    async def _failed(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
+        """Let a request go wrong; it may have been carried out all the same."""
+        answer = await self._answer(request) if self._chance.random() < 0.5 else Answer(200)
+        match fault:
+            case "error":
+                status = self._chance.choice((500, 502, 503, 504))
+                return self._envelope.response(Answer(status, detail="The server is unable to process the request"))
+            case "stall":
+                await asyncio.sleep(_STALL)
+            case "truncate":
+                response = web.StreamResponse(status=answer.status)
+                # More than comes.
+                response.content_length = 100
+                await response.prepare(request)
+                await response.write(b"<Error>")
+        _reset(request)
+        return web.Response()
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         try:
@@ -170,6 +207,17 @@ class Emulator:
             authorization=headers.get(hdrs.AUTHORIZATION),
             body=body,
         )
+
+
+def _reset(request: web.BaseRequest) -> None:
+    """Break the connection off, so that the other end sees a reset."""
+    if request.transport is None:
+        return
+    connection = request.transport.get_extra_info("socket")
+    if connection is not None:
+        # Without lingering, closing it sends a reset.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.transport.abort()
 
 
 async def _listen(runner: web.ServerRunner, port: int, context: ssl.SSLContext | None) -> int:

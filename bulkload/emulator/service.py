@@ -20,6 +20,9 @@ _METHODS = "DELETE, GET, PUT"
 # What a recorded installation shows where no expiry was given.
 _NEVER = "9999-12-31T23:59:59.9999999Z"
 
+# No recorded answer of a quota is public: this is in the words of the service's limits.
+_FULL = "Quota exceeded: this namespace has too many installations"
+
 _INVALID = "Installation validation failed with following error(s):\r\n"
 
 
@@ -55,11 +58,25 @@ class Address(NamedTuple):
 
 
 class Service:
-    """One hub and its installations."""
+    """One hub and its installations.
 
-    def __init__(self, hub: str, key: str, *, scheme: str = "http", clock: Callable[[], float] = time.time) -> None:
+    `throttled` is asked for every request that may be made, and answers those that are not taken.
+    """
+
+    def __init__(
+        self,
+        hub: str,
+        key: str,
+        *,
+        scheme: str = "http",
+        throttled: Callable[[], Answer | None] = lambda: None,
+        quota: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._hub = hub.lower()
         self._scheme = scheme
+        self._throttled = throttled
+        self._quota = quota
         self._access = Access(key, clock=clock)
         self.installations: dict[str, bytes] = {}
 
@@ -70,7 +87,11 @@ class Service:
         """Answer one request; `target` and `host` are what its first line and its Host header say."""
         address = Address.of(target)
         root = f"{host}/{address.hub}"
-        refusal = self._access.refusal(authorization, root, "/".join(address.segments)) or self._misdirection(address)
+        refusal = (
+            self._access.refusal(authorization, root, "/".join(address.segments))
+            or self._throttled()
+            or self._misdirection(address)
+        )
         if refusal is not None:
             return refusal
         match method:
@@ -98,6 +119,9 @@ class Service:
         if checked.id != installation_id:
             flaw = f"installationId {checked.id!r} is not the address's {installation_id!r}"
             return Answer(400, detail=_INVALID + flaw)
+        is_new = installation_id not in self.installations
+        if is_new and self._quota is not None and len(self.installations) >= self._quota:
+            return Answer(403, detail=_FULL)
         self.installations[installation_id] = checked.body
         return Answer(200, headers=(("Content-Location", f"{hub_url}/installations/{installation_id}"),))
 
