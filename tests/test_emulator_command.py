@@ -49,6 +49,7 @@ class TestTheProgram:
                 ("--latency", "40ms"): "--latency 40ms is no time",
                 ("--fault", "crash=1"): "--fault crash=1 is none",
                 ("--quota", "-1"): "--quota",
+                ("--outage", "20"): "--outage 20 is none",
             }
             ran_all = commands.run_all((Case(("emulator", *options)) for options in cases), cwd=tmp_path)
         for ran, word in zip(ran_all, cases.values(), strict=True):

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkload.emulator import Emulator
-from bulkload.emulator.behaviour import Behaviour, faults, latency
+from bulkload.emulator.behaviour import Behaviour, Outage, faults, latency, outages
 from bulkload.emulator.limits import Limit, fixed_window, schedule, token_bucket
 from bulkload.emulator.server import STATISTICS
 from bulkload.errors import InputError
-from tests.test_emulator import BODY, Client
+from tests.test_emulator import BODY, SOON, Client
 
 
 def taken(limit: Limit, rate: float, seconds: float) -> list[float]:
@@ -70,6 +70,7 @@ def test_a_window_takes_so_many_from_its_beginning_on(text: str, seconds: float)
         (token_bucket, ["0", "x", "", "5:", "5:x", "-5", "5:5:5", "inf", "nan", "5 : 5"]),
         (fixed_window, ["3000", "0/60s", "3000/0s", "3000/x", "/60s", "1.5/60s", "3000/60d"]),
         (schedule, ["", "1000", "5:1000", "0:1000,0:300", "0:1000,9:300,5:1", "0:0", "0:x", "0:1,", "0:1000;40:300"]),
+        (outages, ["", "20", "20:0", "20:5,22:5", "20:5,10:5", "20:x", "-1:5"]),
         (latency, ["x", "", "-1", "1:", "1:2:3", "40ms"]),
         (
             faults,
@@ -148,6 +149,29 @@ async def test_faults_are_what_clients_know() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await client.put()
+
+
+@pytest.mark.parametrize("is_idle", [True, False])
+async def test_an_outage_turns_everyone_away_and_loses_nothing(is_idle: bool) -> None:
+    async with hub(outages=(Outage(0.2, 0.5),), latency=0.0 if is_idle else 0.1) as (emulator, client):
+        assert (await client.put()).status == 200
+        failures = 0
+        async with asyncio.timeout(SOON):
+            while not failures or not emulator.requests.turned_away:
+                try:
+                    await client.put({**BODY, "installationId": "b"})
+                    # So that the connection is idle, or busy, when it is broken off.
+                    await asyncio.sleep(0.01 if is_idle else 0)
+                except aiohttp.ClientError:
+                    failures += 1
+            while True:
+                try:
+                    assert (await client.put({**BODY, "installationId": "c"})).status == 200
+                    break
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)
+        assert emulator.installations.keys() >= {BODY["installationId"], "c"}
+        assert emulator.requests.second(0.0).turned_away == emulator.requests.turned_away > 0
 
 
 async def test_its_statistics_are_counted_by_the_second_and_by_nothing_else() -> None:

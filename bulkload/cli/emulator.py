@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from bulkload.cli.options import flag
-from bulkload.emulator.behaviour import Behaviour, faults, latency
+from bulkload.emulator.behaviour import Behaviour, faults, latency, outages
 from bulkload.emulator.limits import Limit, fixed_window, schedule, token_bucket
 from bulkload.emulator.program import run
 from bulkload.errors import InputError
@@ -31,6 +31,7 @@ _THROTTLES: dict[str, Callable[[str], Limit]] = {
 @flag("--quota", type=int, metavar="N", help="Hold so many installations.")
 @flag("--latency", metavar="MEAN[:SPREAD]", help="Answer after so many seconds.")
 @flag("--fault", metavar="NAME=SHARE,...", help="Let reset, error, truncate, stall happen so often.")
+@flag("--outage", metavar="S:SECONDS,...", help="Be gone from second S on for so long.")
 def emulator(port: int, hub: str, *, tls: bool, **flags: Any) -> int:
     """Run an emulated hub until it is interrupted, and print its connection string.
 
@@ -64,5 +65,6 @@ def _behaviour(flags: dict[str, Any]) -> Behaviour:
         quota=flags["quota"],
         latency=mean,
         spread=spread,
+        outages=outages(flags["outage"]) if flags["outage"] is not None else (),
         faults=faults(flags["fault"]) if flags["fault"] is not None else {},
     )

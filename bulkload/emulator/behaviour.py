@@ -4,7 +4,8 @@ import math
 import random
 import re
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from itertools import pairwise
+from typing import Literal, NamedTuple, get_args
 
 from bulkload.emulator.answers import Answer
 from bulkload.emulator.limits import Limit
@@ -13,10 +14,19 @@ from bulkload.errors import InputError
 # No recorded answer of a throttle is public: this is in the words of the service's documentation.
 _THROTTLED = "Too many requests: the request rate of this hub is throttled"
 
+
+class Outage(NamedTuple):
+    """From the second `begin` on the hub is gone for `seconds`."""
+
+    begin: float
+    seconds: float
+
+
 Fault = Literal["reset", "error", "truncate", "stall"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
 _NUMBER = r"\d+(?:\.\d+)?"
+_OUTAGE = re.compile(rf"({_NUMBER}):({_NUMBER})")
 _LATENCY = re.compile(rf"({_NUMBER})(?::({_NUMBER}))?")
 
 
@@ -26,7 +36,8 @@ class Behaviour:
 
     `throttle` decides which requests are taken, the others get `throttle_status`, with `retry_after` if that is given,
     and with words unless `throttle_is_bare`. `quota` is how many installations there may be. `latency` and `spread` are
-    of the answers' delay, `faults` how often each of them happens. Raises `InputError` for what is of no use.
+    of the answers' delay, `faults` how often each of them happens, `outages` when it is gone. Raises `InputError` for
+    what is of no use.
     """
 
     throttle: Limit | None = None
@@ -37,6 +48,7 @@ class Behaviour:
     latency: float = 0.0
     spread: float = 0.0
     faults: dict[Fault, float] = field(default_factory=dict)
+    outages: tuple[Outage, ...] = ()
 
     def __post_init__(self) -> None:
         if self.throttle_status not in (403, 429):
@@ -53,6 +65,8 @@ class Behaviour:
 
     def delay(self, chance: random.Random) -> float:
         """How long the next answer takes."""
+        if not self.latency and not self.spread:
+            return 0.0
         return max(0.0, chance.uniform(self.latency - self.spread, self.latency + self.spread))
 
     def fault(self, chance: random.Random) -> Fault | None:
@@ -88,4 +102,14 @@ def faults(text: str) -> dict[Fault, float]:
         found[fault] = float(share)
     if math.fsum(found.values()) > 1:
         raise InputError(f"--fault {text}: all faults together happen more than always")
+    return found
+
+
+def outages(text: str) -> tuple[Outage, ...]:
+    """Read ``20:20,60:5``, from which second on and for how long; raises `InputError`."""
+    matches = [_OUTAGE.fullmatch(part.strip()) for part in text.split(",")]
+    found = tuple(Outage(float(match[1]), float(match[2])) for match in matches if match is not None)
+    are_apart = all(one.begin + one.seconds < next_.begin for one, next_ in pairwise(found))
+    if None in matches or not are_apart or not all(one.seconds for one in found):
+        raise InputError(f"--outage {text} is none; write from which second on it lasts how many, such as 20:20")
     return found

@@ -8,7 +8,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 
 from bulkload.emulator.access import KEY, LISTEN_KEY, LISTEN_POLICY, POLICY
 from bulkload.emulator.answers import Answer, Envelope
-from bulkload.emulator.behaviour import Behaviour, Fault
+from bulkload.emulator.behaviour import Behaviour, Fault, Outage
 from bulkload.emulator.service import Service
 from bulkload.emulator.statistics import Requests
 from bulkload.errors import InputError
@@ -78,6 +78,7 @@ class Emulator:
         self._envelope = Envelope(clock=clock)
         self._clock = clock
         self._began: float | None = None
+        self._has_begun = asyncio.Event()
         self._chance = random.Random()  # noqa: S311 - it decides of faults, not of keys
         self._stack = AsyncExitStack()
         self.requests = Requests()
@@ -88,10 +89,15 @@ class Emulator:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             context = self._certify(stack) if self._tls else None
-            runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=_SHUTDOWN_TIMEOUT)
+            server = web.Server(self._handle, access_log=None)
+            runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            self._port = await _listen(runner, self._wanted_port, context)
+            site = await _listen(runner, self._wanted_port, context)
+            self._port = runner.addresses[0][1]
+            if self._behaviour.outages:
+                task = asyncio.create_task(self._come_and_go(server, runner, site, context))
+                stack.push_async_callback(_cancelled, task)
             self._stack = stack.pop_all()
         return self
 
@@ -162,7 +168,30 @@ class Emulator:
         now = self._clock()
         if self._began is None:
             self._began = now
+            self._has_begun.set()
         return max(0.0, now - self._began)
+
+    async def _come_and_go(
+        self, server: web.Server, runner: web.ServerRunner, site: web.BaseSite, context: ssl.SSLContext | None
+    ) -> None:
+        """Be gone when an outage says so; what is held stays."""
+        await self._has_begun.wait()
+        for outage in self._behaviour.outages:
+            await asyncio.sleep(outage.begin - self._now())
+            await site.stop()
+            for connection in server.connections:
+                _reset(connection.transport)
+            async with await asyncio.start_server(self._turn_away, _HOST, self._port, backlog=_BACKLOG):
+                await self._until(outage)
+            site = await _listen(runner, self._port, context)
+
+    async def _until(self, outage: Outage) -> None:
+        await asyncio.sleep(outage.begin + outage.seconds - self._now())
+
+    async def _turn_away(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.requests.turned_away += 1
+        self.requests.second(self._now()).turned_away += 1
+        _reset(writer.transport)
 
     def _throttled(self) -> Answer | None:
         """What the next request gets where it is not taken."""
@@ -188,7 +217,7 @@ class Emulator:
                 response.content_length = 100
                 await response.prepare(request)
                 await response.write(b"<Error>")
-        _reset(request)
+        _reset(request.transport)
         return web.Response()
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
@@ -209,26 +238,32 @@ class Emulator:
         )
 
 
-def _reset(request: web.BaseRequest) -> None:
-    """Break the connection off, so that the other end sees a reset."""
-    if request.transport is None:
+def _reset(transport: asyncio.WriteTransport | None) -> None:
+    """Break a connection off, so that the other end sees a reset."""
+    if transport is None:
         return
-    connection = request.transport.get_extra_info("socket")
+    connection = transport.get_extra_info("socket")
     if connection is not None:
         # Without lingering, closing it sends a reset.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.transport.abort()
+    transport.abort()
 
 
-async def _listen(runner: web.ServerRunner, port: int, context: ssl.SSLContext | None) -> int:
-    """Listen, and return the port that was had."""
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _listen(runner: web.ServerRunner, port: int, context: ssl.SSLContext | None) -> web.BaseSite:
+    """Listen on a port, 0 being any free one."""
+    site = web.TCPSite(runner, _HOST, port, ssl_context=context, backlog=_BACKLOG)
     try:
-        await web.TCPSite(runner, _HOST, port, ssl_context=context, backlog=_BACKLOG).start()
+        await site.start()
     except OSError as exc:
         reason = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be had ({exc.strerror})"
         raise InputError(f"port {port} {reason}; choose another with --port") from exc
-    bound: int = runner.addresses[0][1]
-    return bound
+    return site
 
 
 async def _body(request: web.BaseRequest) -> bytes:

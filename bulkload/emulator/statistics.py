@@ -18,6 +18,7 @@ class Second:
     accepted: int = 0
     throttled: int = 0
     faults: int = 0
+    turned_away: int = 0
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Requests:
     """Requests that were not taken."""
     faults: int = 0
     """Requests with which something went wrong on purpose."""
+    turned_away: int = 0
+    """Connections that came while the hub was gone."""
     seconds: list[Second] = field(default_factory=list)
     """The same by the second, from the first request on."""
 
