@@ -51,5 +51,5 @@ class Stop(NamedTuple):
 
 def require(flag: str, value: object, types: type | UnionType, holds: Callable[[Any], bool], words: str) -> None:
     """Raise `InputError` for a flag's value that is not of these types, or of which something does not hold."""
-    if isinstance(value, bool) or not isinstance(value, types) or not holds(value):
+    if (isinstance(value, bool) and types is not bool) or not isinstance(value, types) or not holds(value):
         raise InputError(f"--{flag} is {words}, not {value!r}")

@@ -141,15 +141,21 @@ def _fit(name: str, value: Any) -> Any:
     """A flag's value as it is kept: a text for a list is its only element. Raises `InputError` for other types."""
     flag = name.replace("_", "-")
     if name in _LISTS:
-        value = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else value
+        if isinstance(value, str):
+            value = (value,)
+        elif isinstance(value, Iterable) and not isinstance(value, Mapping):
+            value = tuple(value)
         require(flag, value, tuple, lambda texts: all(isinstance(text, str) for text in texts), "a list of texts")
     elif name in _TABLES:
         require(flag, value, Mapping, _is_table, "a table of texts by their fields")
     elif name == "map_value":
         require(flag, value, Mapping, _is_table_of_tables, "for each field a table of texts by texts")
     elif name == "convert_gcm_templates":
-        value = bool(value)
-    elif name != "transform":
+        require(flag, value, bool, lambda _: True, "true or false")
+    elif name == "transform":
+        is_given = callable(value) or isinstance(value, str | os.PathLike)
+        require(flag, value, object, lambda _: is_given, "a file or a function")
+    else:
         require(flag, value, str, lambda _: True, "a text")
     return value
 

@@ -174,6 +174,17 @@ class TestWhatCannotBeChecked:
         ran = subprocess.run(shell, cwd=tmp_path, capture_output=True, check=False)
         assert (ran.returncode, ran.stderr) == (1, b"")
 
+    def test_is_told_to_the_end_to_a_slow_reader(self, tmp_path: Path) -> None:
+        lines = [installation(f"bad {number}", userId="u" * 500) for number in range(500)]
+        (tmp_path / "d.ndjson").write_bytes(b"\n".join(lines))
+        command = [sys.executable, "-u", "-m", "bulkload", "check", "d.ndjson", "--json", "--show", "500"]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            os.set_blocking(process.stdout.fileno(), True)
+            time.sleep(1)
+            report = json.loads(process.stdout.read())
+        assert len(report["shown"]) == 500
+
 
 class TestAnInterruption:
     def test_of_a_function_that_never_returns_ends_at_the_second_signal(self, tmp_path: Path) -> None:

@@ -184,6 +184,19 @@ class TestASecondSignal:
 
 
 class TestAHangup:
+    def test_that_comes_again_and_again_ends_with_a_summary(self, tmp_path: Path, slow_hub: RecordingHub) -> None:
+        write(tmp_path / "d.ndjson", names("hups", 300))
+        with Started("load", "d.ndjson", "--json", cwd=tmp_path, env=slow_hub.env) as started:
+            slow_hub.wait_for(20)
+            give_up = time.monotonic() + PATIENCE
+            while started.is_running and time.monotonic() < give_up:
+                started.signal(signal.SIGHUP)
+                threading.Event().wait(0.01)
+            ran = started.finish()
+        assert ran.code == 5
+        assert ran.summary["reason"] == "SIGHUP was received"
+        assert "leaves at once" not in ran.err
+
     def test_is_ignored_under_nohup(self, tmp_path: Path, slow_hub: RecordingHub) -> None:
         ids = names("nohup", 300)
         write(tmp_path / "d.ndjson", ids)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from aiohttp import web
@@ -971,6 +972,9 @@ async def test_another_iterable_is_refused(hub: bulkload.Hub, ledger: Path) -> N
         ({"preset": 5}, "--preset is a text"),
         ({"tag": 5}, "--tag is a list of texts"),
         ({"tag": [5]}, "--tag is a list of texts"),
+        ({"tag": {"a": 1}}, "--tag is a list of texts"),
+        ({"transform": 5}, "--transform is a file or a function"),
+        ({"convert_gcm_templates": "no"}, "--convert-gcm-templates is true or false"),
     ],
     ids=str,
 )
@@ -981,6 +985,12 @@ async def test_a_flag_that_is_of_no_use_is_refused(
         await bulkload.load(source, hub=emulator.hub, **flags)
     assert emulator.requests.seen == 0
     assert names(source.parent) == [source.name]
+
+
+async def test_a_number_may_be_of_another_library(hub: bulkload.Hub, source: Path) -> None:
+    flags: dict[str, Any] = {"workers": np.int64(4), "rate": np.int64(500), "limit": np.int64(5)}
+    summary = await bulkload.load(source, hub=hub, **flags)
+    assert summary.records.accepted == 5
 
 
 async def test_a_single_text_is_a_list_of_it(emulator: Emulator, source: Path) -> None:

@@ -527,8 +527,13 @@ CASES: dict[str, Case] = {
     ),
     "user-id-twice": Case(
         "userID is left out",
-        [with_(userId="u", userID="v"), with_(userId="", userID="v"), with_(userId="u", userID=7)],
-        [with_(userId="u", userID="u"), with_(userId=None, userID="v"), with_(userId="u", userID=None)],
+        [with_(userId="u", userID="v"), with_(userId="u", userID=7)],
+        [
+            with_(userId="u", userID="u"),
+            with_(userId="", userID="v"),
+            with_(userId=None, userID="v"),
+            with_(userId="u", userID=None),
+        ],
     ),
     "stale-field": Case(
         r"user|((secondaryTiles\.t1\.)?templates\.welcome\.(bodyTemplate|expiration)) is an old name",

@@ -12,11 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkload.source import tame
-from bulkload.source.tame import MOST_DIGITS, Tame
+from bulkload.source.tame import MOST_DIGITS, Tame, restored
 
-TEXTS = st.text() | st.sampled_from(["[", '"]{', "\\", '\\"[[', "\U0001f600", "1" * 700, "\\ud800"])
+TEXTS = st.text() | st.sampled_from(
+    ["[", "e", "1e5", "\ufdd041", "e+" + "1" * 9, '"]{', "\\", '\\"[[', "\U0001f600", "1" * 700, "\\ud800"]
+)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=20,
 )
@@ -102,10 +108,18 @@ def test_what_is_no_text_is_marked_and_comes_back(text: bytes, sizes: list[int])
     stream = Tame(Drip(b'["%b"]' % text, sizes))
     [element] = ijson.items(stream, "item")
     data = orjson.dumps(element)
-    assert stream.restored(data) == b'"%b"' % text
+    assert restored(data) == b'"%b"' % text
 
 
 def test_text_of_a_person_is_never_marked() -> None:
     stream = Tame(io.BytesIO(rb'["\\ud800 \ud83d\ude00 \n"]'))
-    assert stream.read() == rb'["\\ud800 \ud83d\ude00 \n"]'
-    assert not stream.has_marked
+    assert stream.read() + stream.read() == rb'["\\ud800 \ud83d\ude00 \n"]'
+
+
+@pytest.mark.parametrize("sizes", [[2**20], [1], [7]])
+@pytest.mark.parametrize(
+    ("number", "cut"),
+    [("1e9999", "1e9999"), ("1e12345", "1e1234"), ("-1.5E-" + "9" * 700, "-1.5E-9999"), ("1e+5", "1e+5")],
+)
+def test_an_exponent_is_cut(number: str, cut: str, sizes: list[int]) -> None:
+    assert tamed(f'[{number},"{number}"]'.encode(), sizes) == f'[{cut},"{number}"]'.encode()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from bulkload.client import API_VERSION
 from bulkload.errors import require
@@ -29,8 +30,6 @@ class Settings:
     api_version: str = API_VERSION
 
     def __post_init__(self) -> None:
-        require(
-            "rate", self.rate, int | float | None, lambda rate: rate is None or 0 < rate < math.inf, "a number above 0"
-        )
-        require("show", self.show, int, lambda number: number >= 0, "0 or more")
+        require("rate", self.rate, Real | None, lambda rate: rate is None or 0 < rate < math.inf, "a number above 0")
+        require("show", self.show, Integral, lambda number: number >= 0, "0 or more")
         require("api-version", self.api_version, str, bool, "of the form 2015-01")

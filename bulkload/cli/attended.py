@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
 from types import FrameType
 from typing import Any, Protocol, TypeVar, get_args
 
@@ -49,21 +49,21 @@ def attended_flags(what: str) -> Callable[[F], F]:
 
 async def attend(job: Job[R], console: Console, mode: Mode, *, stop: Callable[[signal.Signals], None]) -> R:
     """Carry a job out and show how far it is; the first signal calls `stop`, a second one ends the process at once."""
-    with _obeying(console, stop):
-        showing = asyncio.create_task(display(mode, console).follow(lambda: job.progress))
-        try:
-            # What a user's function prints is not part of what the command writes.
-            with redirect_stdout(sys.stderr):
-                return await job.run()
-        finally:
-            showing.cancel()
-            # A terminal that was closed (SIGHUP) takes nothing any more; the job goes on to its clean end.
-            with suppress(asyncio.CancelledError, OSError):
-                await showing
+    _obey_signals(console, stop)
+    showing = asyncio.create_task(display(mode, console).follow(lambda: job.progress))
+    try:
+        # What a user's function prints is not part of what the command writes.
+        with redirect_stdout(sys.stderr):
+            return await job.run()
+    finally:
+        showing.cancel()
+        # A terminal that was closed (SIGHUP) takes nothing any more; the job goes on to its clean end.
+        with suppress(asyncio.CancelledError, OSError):
+            await showing
 
 
-@contextmanager
-def _obeying(console: Console, stop: Callable[[signal.Signals], None]) -> Iterator[None]:
+def _obey_signals(console: Console, stop: Callable[[signal.Signals], None]) -> None:
+    """Obey signals from now on to the end of the process: what a job found has yet to be written when it is done."""
     loop = asyncio.get_running_loop()
     seen: list[signal.Signals] = []
 
@@ -74,17 +74,14 @@ def _obeying(console: Console, stop: Callable[[signal.Signals], None]) -> Iterat
             with suppress(OSError):
                 console.show_cursor()
             os._exit(128 + received)
+        if not seen:
+            # Once the loop is closed, there is nothing left to stop.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(stop, received)
         seen.append(received)
-        loop.call_soon_threadsafe(stop, received)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # nohup and background jobs of a shell start with signals ignored, and mean it. These are not the loop's handlers: a
-    # user's function that never returns would hold those off for ever.
-    before = {
-        number: signal.signal(number, obey) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup and background jobs of a shell start with signals ignored, and mean it. These are not the loop's
+        # handlers: a user's function that never returns would hold those off for ever.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, obey)

@@ -137,11 +137,14 @@ class _Command:
     async def _load(self, loader: Loader) -> Summary:
         def stop(received: signal.Signals) -> None:
             if waiting := loader.progress.in_flight:
+                more = "" if received is signal.SIGHUP else "; once more leaves at once"
+                grace = duration(self._settings.grace)
                 log.info(
-                    "%s was received: waiting up to %s for %s in flight; once more leaves at once",
+                    "%s was received: waiting up to %s for %s in flight%s",
                     received.name,
-                    duration(self._settings.grace),
+                    grace,
                     count(waiting, "request"),
+                    more,
                 )
             loader.stop(5, f"{received.name} was received")
 

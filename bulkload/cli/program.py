@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -41,6 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     _open_streams()
     exit_code = _run(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # All is said and done. An interpreter that ends would let them kill it, and change the exit code.
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_IGN)
     if threading.active_count() > 1:
         # A read that nobody waits for any more: an interpreter that ends would take away what it stands on, and a
         # library such as pyarrow then aborts the process.

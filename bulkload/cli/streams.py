@@ -3,11 +3,11 @@
 import errno
 import logging
 import os
+import select
 from contextlib import suppress
 from logging.handlers import MemoryHandler
 from typing import TextIO
 
-import click
 from rich.console import Console
 
 from bulkload.errors import Halt
@@ -20,19 +20,34 @@ class QuietConsole(Console):
         self.quiet = True
 
 
-def write(text: str | bytes, stream: TextIO, *, advice: str) -> None:
+def write(text: str | bytes, stream: TextIO | None, *, advice: str) -> None:
     """Write a line; a reader or a terminal that is gone does not change how the run ended, a full disk does.
 
     Raises `Halt` for that, with the advice where else to look.
     """
+    if stream is None:
+        # Python has none where the caller closed it.
+        return
     try:
-        click.echo(text, file=stream)
+        _write_all(text if isinstance(text, bytes) else text.encode(stream.encoding or "utf-8", "replace"), stream)
     except OSError as exc:
         # What is still buffered would fail once more, and change the exit code, when the interpreter ends.
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
         if exc.errno == errno.ENOSPC:
             raise Halt(f"the summary cannot be written: {exc.strerror}; {advice}") from exc
+
+
+def _write_all(data: bytes, stream: TextIO) -> None:
+    """Write to a stream, all of it: one that is not buffered, or does not block, takes a part and says nothing."""
+    stream.flush()
+    descriptor = stream.fileno()
+    view = memoryview(data + b"\n")
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
 
 
 def log_to(console: Console, *, is_quiet: bool) -> MemoryHandler:

@@ -225,7 +225,7 @@ def _rare_findings(fields: Fields, platform: str | None) -> Iterator[Finding]:
     """What is wrong with the fields that few records have."""
     other_user = fields.get("userID")
     if other_user is not None:
-        if fields.get("userId") is None:
+        if fields.get("userId") in (None, ""):
             yield from user_findings(other_user, "userID")
         elif other_user != fields["userId"]:
             yield Finding("user-id-twice", "userID is left out: userId is there, too, and says something else")
@@ -249,7 +249,7 @@ def _mended(fields: Fields) -> Fields:
     """The fields as they are sent; the same object where nothing has to change."""
     mended = fields
     if not _CHANGED.isdisjoint(mended):
-        is_renamed = mended.get("userId") is None and "userID" in mended
+        is_renamed = mended.get("userId") in (None, "") and "userID" in mended
         mended = {
             "userId" if name == "userID" else name: value
             for name, value in mended.items()

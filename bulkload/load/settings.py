@@ -4,6 +4,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, NamedTuple
 
 from bulkload.client import API_VERSION
@@ -61,17 +62,15 @@ class Settings:
     ca_file: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        require("workers", self.workers, int, lambda number: number >= 1, "at least 1")
-        require(
-            "rate", self.rate, int | float | None, lambda rate: rate is None or 0 < rate < math.inf, "a number above 0"
-        )
-        require("max-attempts", self.max_attempts, int, lambda number: number >= 1, "at least 1")
-        require("record-timeout", self.record_timeout, int | float, lambda time: time > 0, "above 0")
-        require("max-duration", self.max_duration, int | float | None, lambda time: time is None or time > 0, "above 0")
-        require("grace", self.grace, int | float, lambda time: time >= 0, "0 or more")
-        require("wait-lock", self.wait_lock, int | float, lambda time: time >= 0, "0 or more")
-        require("limit", self.limit, int | None, lambda number: number is None or number >= 1, "at least 1")
-        require("min-records", self.min_records, int, lambda number: number >= 0, "0 or more")
+        require("workers", self.workers, Integral, lambda number: number >= 1, "at least 1")
+        require("rate", self.rate, Real | None, lambda rate: rate is None or 0 < rate < math.inf, "a number above 0")
+        require("max-attempts", self.max_attempts, Integral, lambda number: number >= 1, "at least 1")
+        require("record-timeout", self.record_timeout, Real, lambda time: time > 0, "above 0")
+        require("max-duration", self.max_duration, Real | None, lambda time: time is None or time > 0, "above 0")
+        require("grace", self.grace, Real, lambda time: time >= 0, "0 or more")
+        require("wait-lock", self.wait_lock, Real, lambda time: time >= 0, "0 or more")
+        require("limit", self.limit, Integral | None, lambda number: number is None or number >= 1, "at least 1")
+        require("min-records", self.min_records, Integral, lambda number: number >= 0, "0 or more")
         changed, transports = ("refuse", "restart"), ("auto", "aiohttp")
         require("when-changed", self.when_changed, str, lambda word: word in changed, "refuse or restart")
         require("transport", self.transport, str, lambda word: word in transports, "auto or aiohttp")

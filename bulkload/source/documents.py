@@ -2,6 +2,9 @@
 
 import io
 import json
+import math
+import re
+import secrets
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
@@ -17,13 +20,17 @@ from bulkload.source.layout import FormName, Layout
 from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, too_long
 from bulkload.source.place import Batch, Broken, Place
 from bulkload.source.streams import BOM, CHUNK, Chained, Readable, fill
-from bulkload.source.tame import Tame
+from bulkload.source.tame import Tame, restored
 
 # Elements handed over together.
 TOGETHER = 256
 
 # What the parser raises for what is no JSON, and for numbers with an exponent beyond all.
 UNPARSABLE = (ijson.JSONError, ArithmeticError)
+
+# What stands around a number in a text.
+_AROUND = f"\ufdd0{secrets.token_hex(8)}"
+_WRITTEN = re.compile(f'"{_AROUND}([^"]*){_AROUND}"'.encode())
 
 # The field by which an object is known to be an installation itself.
 _ID = "installationId"
@@ -53,8 +60,7 @@ class Document:
 
     def batches(self, stream: Readable, start: Place) -> Iterator[Batch]:
         first = start.offset
-        tame = _tame(stream)
-        elements = islice(ijson.items(tame, self._path, multiple_values=True, buf_size=CHUNK), first, None)
+        elements = islice(ijson.items(_tame(stream), self._path, multiple_values=True, buf_size=CHUNK), first, None)
         data: list[bytes | Broken] = []
         size = 0
         failure: Exception | None = None
@@ -66,7 +72,7 @@ class Document:
             except (*UNPARSABLE, *BROKEN) as exc:
                 failure = exc
                 break
-            data.append(_datum(element, tame))
+            data.append(_datum(element))
             size += len(data[-1].text if isinstance(data[-1], Broken) else data[-1])
             if len(data) == TOGETHER or size > CHUNK:
                 yield _batch(data, first)
@@ -93,14 +99,14 @@ def _batch(data: list[bytes | Broken], first: int) -> Batch:
     return Batch(data, range(first + 1, end + 1), range(first, end), Place(end, end + 1))
 
 
-def _datum(element: object, tame: Tame) -> bytes | Broken:
+def _datum(element: object) -> bytes | Broken:
     try:
         data = orjson.dumps(element, default=_number)
     except TypeError:
-        # orjson.JSONEncodeError is one: an integer beyond 64 bits, or nested deeper than what it writes.
+        # orjson.JSONEncodeError is one: a number that it does not write, or nested deeper than what it writes.
         try:
-            text = json.dumps(element, default=_number, ensure_ascii=False, separators=(",", ":"))
-            data = text.encode(errors="surrogatepass")
+            text = json.dumps(element, default=_as_written, ensure_ascii=False, separators=(",", ":"))
+            data = _WRITTEN.sub(rb"\1", text.encode(errors="surrogatepass"))
             is_too_deep = _is_too_deep(data)
         except RecursionError:
             is_too_deep = True
@@ -108,7 +114,7 @@ def _datum(element: object, tame: Tame) -> bytes | Broken:
             return Broken(Flaw.of("too-deep", "the element is nested too deep to be read again"), b"", 0)
     if len(data) > MAX_LINE:
         return too_long(data[:KEPT_OF_LONG_LINE], len(data))
-    if (original := tame.restored(data)) is not None:
+    if (original := restored(data)) is not None:
         words = "not a JSON text: it holds half a surrogate pair, or bytes that are no UTF-8"
         return Broken(Flaw.of("not-json", words), original, len(original))
     return data
@@ -125,7 +131,15 @@ def _is_too_deep(data: bytes) -> bool:
 
 def _number(value: object) -> float:
     assert isinstance(value, Decimal)
-    return float(value)
+    if math.isinf(number := float(value)):
+        # It would be written as null.
+        raise OverflowError
+    return number
+
+
+def _as_written(value: object) -> str:
+    """A number as it came, in a text from which it is taken out again: the reader of the element refuses it."""
+    return f"{_AROUND}{value}{_AROUND}"
 
 
 class Arrays(NamedTuple):

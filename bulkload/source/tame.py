@@ -1,13 +1,14 @@
 """JSON text that a streaming parser can take, whatever somebody wrote into it.
 
 The parser's memory grows with the square of the depth, as it knows the path of every open object and array: 24 GB for a
-million brackets. It ends the process at an integer of 4,301 digits, ends at bytes that are no UTF-8, and makes a
-question mark of half a surrogate pair. Here each of these becomes something that it takes, and that the reader of an
-element still refuses.
+million brackets. It ends the process at an integer of 4,301 digits, ends at a long exponent and at bytes that are no
+UTF-8, and makes a question mark of half a surrogate pair. Here each of these becomes something that it takes, and that
+the reader of an element still refuses.
 """
 
 import codecs
 import re
+import secrets
 
 from bulkload.source.streams import Readable
 
@@ -20,14 +21,17 @@ MOST_DIGITS = 600
 # Elements that people write are not as deep as this.
 _MOST_TURNS = 20
 
-# What nobody may write: characters that stand, before hex digits, for a byte that is no UTF-8 and for half a pair.
-_BYTE, _HALF = "\ufdd0", "\ufdd1"
+# What stands, before hex digits, for a byte that is no UTF-8 and for half a pair: what nobody else can have written.
+_MARK = f"\ufdd0{secrets.token_hex(8)}"
+_BYTE, _HALF = f"{_MARK}b", f"{_MARK}h"
 _MARKED = re.compile(f"{_BYTE}([0-9a-f]{{2}})|{_HALF}([0-9a-fA-F]{{4}})".encode())
 
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 _DIGITS = b"0123456789"
-_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % MOST_DIGITS)
-_SIGN = re.compile(rb'\\.|["\[\]{}]|[0-9]{%d,}' % MOST_DIGITS, re.DOTALL)
+_LONG_NUMBER = re.compile(rb"[eE][+-]?[0-9]{5}|[0-9]{%d}" % MOST_DIGITS)
+_SIGN = re.compile(rb'\\.|["\[\]{}]|[eE][+-]?[0-9]{5,}|[0-9]{%d,}' % MOST_DIGITS, re.DOTALL)
+# As much of those as is kept: an exponent of four digits is beyond all doubles, too.
+_SHORT_NUMBER = re.compile(rb"[eE][+-]?[0-9]{4}|[0-9]{%d}" % MOST_DIGITS)
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -47,7 +51,6 @@ class Tame:
     """
 
     def __init__(self, stream: Readable) -> None:
-        self.has_marked = False
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8")(_ERRORS)
         self._is_at_end = False
@@ -66,21 +69,9 @@ class Tame:
             data = self._held + self._decoder.decode(block, final=self._is_at_end).encode()
             held = 0 if self._is_at_end else _unfinished(data)
             data, self._held = data[: len(data) - held], data[len(data) - held :]
-            if data and (tamed := self._tamed(self._marked(data))):
+            if data and (tamed := self._tamed(_marked(data))):
                 return tamed
         return b""
-
-    def restored(self, text: bytes) -> bytes | None:
-        """An element's text as it came, if anything of it was marked."""
-        if not self.has_marked or _MARKED.search(text) is None:
-            return None
-        return _MARKED.sub(lambda mark: b"\\u" + mark[2] if mark[2] else bytes.fromhex(mark[1].decode()), text)
-
-    def _marked(self, data: bytes) -> bytes:
-        if b"\\ud" in data or b"\\uD" in data:
-            data = _ESCAPE.sub(lambda escape: _HALF.encode() + escape[1] if escape[1] else escape[0], data)
-        self.has_marked = self.has_marked or _MARKED.search(data) is not None
-        return data
 
     def _tamed(self, data: bytes) -> bytes:
         # Pairs first: what is left of a backslash then escapes what follows it.
@@ -135,15 +126,38 @@ class Tame:
                 if self._depth == DEEPEST:
                     begin = match.end()
             elif self._depth <= DEEPEST:
-                kept.append(data[begin : match.start() + MOST_DIGITS])
+                number = _SHORT_NUMBER.match(sign)
+                assert number is not None
+                kept += (data[begin : match.start()], number[0])
                 begin = match.end()
         if self._depth <= DEEPEST:
             kept.append(data[begin:])
         return b"".join(kept)
 
 
+def restored(text: bytes) -> bytes | None:
+    """An element's text as it came, if anything of it was marked."""
+    if _MARKED.search(text) is None:
+        return None
+    return _MARKED.sub(lambda mark: b"\\u" + mark[2] if mark[2] else bytes.fromhex(mark[1].decode()), text)
+
+
+def _marked(data: bytes) -> bytes:
+    if b"\\ud" in data or b"\\uD" in data:
+        return _ESCAPE.sub(lambda escape: _HALF.encode() + escape[1] if escape[1] else escape[0], data)
+    return data
+
+
 def _unfinished(data: bytes) -> int:
-    """The length of an escape at the end that may go on."""
+    """The length of what may go on at the end: an exponent, an escape, or one before what looks like the other."""
+    begin = data.rstrip(_DIGITS)
+    exponent = 0
+    if begin.endswith((b"e", b"E", b"e+", b"E+", b"e-", b"E-")):
+        exponent = min(len(data), len(data) - len(begin) + 2)
+    return exponent + _unfinished_escape(data[: len(data) - exponent])
+
+
+def _unfinished_escape(data: bytes) -> int:
     at = max(0, len(data) - _LONGEST_UNFINISHED)
     while match := _UNFINISHED.search(data, at):
         before = data[: match.start()]

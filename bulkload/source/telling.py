@@ -44,7 +44,7 @@ def tell(name: str, text: Peeked, layout: Layout, reopen: Reopen, *, is_transcod
     """
     head = text.look(HEAD)
     # Mended letters are read with the flags that read what they came from, whatever form that had.
-    if layout.format == "ndjson" or head.removeprefix(BOM).startswith(BEGINNINGS):
+    if layout.format == "ndjson" or (head.removeprefix(BOM).startswith(BEGINNINGS) and _is_json(_first_line(text))):
         return Lines(is_transcoded=is_transcoded)
     if layout.format == "csv":
         return _table(name, text, layout)
