@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import itertools
 import random
 import time
 import tracemalloc
@@ -23,6 +22,7 @@ from bulkload.source import rows as rows_module
 from bulkload.source.lines import MAX_LINE
 from bulkload.source.rows import Rows
 from bulkload.source.table import Table, read_header, told
+from tests.streams import Stream
 
 UNHURRIED = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -39,17 +39,6 @@ class Found(NamedTuple):
     offset: int
     line: int
     flaw: str | None = None
-
-
-class Stream:
-    """Bytes that come in reads of the given sizes, one after the other and over again."""
-
-    def __init__(self, data: bytes, sizes: Iterable[int] = (2**20,)) -> None:
-        self._data = io.BytesIO(data)
-        self._sizes = itertools.cycle(sizes)
-
-    def read(self, size: int, /) -> bytes:
-        return self._data.read(min(size, next(self._sizes)))
 
 
 def found(batch: Batch) -> list[Found]:

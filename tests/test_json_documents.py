@@ -2,14 +2,11 @@
 
 import bz2
 import gzip
-import io
-import itertools
 import json
 import lzma
 import random
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from bulkload.errors import Halt, InputError
 from bulkload.source import START, Broken, Layout, Place, Source, StandardInput, find_sources
 from bulkload.source.documents import TOGETHER, Document
 from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE
+from tests.streams import Stream
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -29,17 +27,6 @@ else:
     from backports import zstd
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-class Stream:
-    """Bytes that come in reads of the given sizes, one after the other and over again."""
-
-    def __init__(self, data: bytes, sizes: Iterable[int] = (2**20,)) -> None:
-        self._data = io.BytesIO(data)
-        self._sizes = itertools.cycle(sizes)
-
-    def read(self, size: int, /) -> bytes:
-        return self._data.read(min(size, next(self._sizes)))
 
 
 def source_of(folder: Path, data: bytes, name: str = "devices.json", **layout: Any) -> Source:

@@ -4,8 +4,6 @@ import asyncio
 import bz2
 import errno
 import gzip
-import io
-import itertools
 import lzma
 import os
 import random
@@ -45,6 +43,7 @@ from bulkload.source.iterables import FINGERPRINT_RECORDS, TOGETHER, Element
 from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, chunks, split
 from bulkload.source.reading import AHEAD, in_thread, read_ahead
 from bulkload.source.streams import CHUNK, Readable
+from tests.streams import Stream
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -91,21 +90,6 @@ def naive(data: bytes) -> list[Found]:
             objects.append(Found(stripped, offset, number))
         offset += len(text) + 1
     return objects
-
-
-class Stream:
-    """Bytes that come in reads of the given sizes, one after the other and over again; then perhaps a failure."""
-
-    def __init__(self, data: bytes, sizes: Iterable[int] = (2**20,), *, failure: Exception | None = None) -> None:
-        self._data = io.BytesIO(data)
-        self._sizes = itertools.cycle(sizes)
-        self._failure = failure
-
-    def read(self, size: int, /) -> bytes:
-        block = self._data.read(min(size, next(self._sizes)))
-        if not block and self._failure is not None:
-            raise self._failure
-        return block
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """JSON text is made such that a streaming parser takes it, and is else left as it is."""
 
 import io
-import itertools
 import json
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from bulkload.source import tame
 from bulkload.source.tame import MOST_DIGITS, Tame, restored
+from tests.streams import Stream
 
 TEXTS = st.text() | st.sampled_from(
     ["[", "e", "1e5", "\ufdd041", "e+" + "1" * 9, '"]{', "\\", '\\"[[', "\U0001f600", "1" * 700, "\\ud800"]
@@ -29,19 +29,8 @@ VALUES = st.recursive(
 SIZES = st.lists(st.integers(1, 9), min_size=1)
 
 
-class Drip:
-    """Bytes that come in reads of these sizes, over and over."""
-
-    def __init__(self, data: bytes, sizes: list[int]) -> None:
-        self._data = io.BytesIO(data)
-        self._sizes = itertools.cycle(sizes)
-
-    def read(self, size: int, /) -> bytes:
-        return self._data.read(min(size, next(self._sizes)) if size > 0 else 0)
-
-
 def tamed(data: bytes, sizes: list[int] | None = None) -> bytes:
-    stream = Tame(Drip(data, sizes or [2**20]))
+    stream = Tame(Stream(data, sizes or [2**20]))
     assert stream.read(0) == b""
     return b"".join(iter(lambda: stream.read(2**20), b""))
 
@@ -105,7 +94,7 @@ def test_a_number_is_cut(digits: int, sizes: list[int]) -> None:
     ],
 )
 def test_what_is_no_text_is_marked_and_comes_back(text: bytes, sizes: list[int]) -> None:
-    stream = Tame(Drip(b'["%b"]' % text, sizes))
+    stream = Tame(Stream(b'["%b"]' % text, sizes))
     [element] = ijson.items(stream, "item")
     data = orjson.dumps(element)
     assert restored(data) == b'"%b"' % text

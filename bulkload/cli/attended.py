@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, get_args
 import click
 from rich.console import Console
 
-from bulkload.cli.options import flag
+from bulkload.cli.options import all_of, flag
 from bulkload.report import display
 from bulkload.report.display import Mode, Moment
 
@@ -33,18 +33,11 @@ class Job(Protocol[R_co]):
 def attended_flags(what: str) -> Callable[[F], F]:
     """The flags of how a job is shown, and how `what` it ends with is written."""
     mode = click.Choice(get_args(Mode))
-    options = (
+    return all_of(
         flag("--progress", type=mode, default="auto", help="A live bar, a line a minute, or nothing."),
         flag("--json", is_flag=True, help=f"Write the {what} as JSON on standard output."),
         flag("--quiet", is_flag=True, help="Be silent when all goes well."),
     )
-
-    def add(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
 
 
 async def attend(job: Job[R], console: Console, mode: Mode, *, stop: Callable[[signal.Signals], None]) -> R:

@@ -52,6 +52,17 @@ def flag(name: str, **attributes: Any) -> Callable[[F], F]:
     return click.option(name, **attributes)
 
 
+def all_of(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several flags as one, in this order."""
+
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
 def config_flag(function: F) -> F:
     """``--config FILE.toml``: a file whose keys are the flags' names; flags and environment beat it."""
     return click.option(

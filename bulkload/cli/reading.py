@@ -1,16 +1,13 @@
 """The flags that say how sources are read, mapped and checked; ``load`` and ``check`` share them."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from bulkload.cli.options import flag
+from bulkload.cli.options import all_of, flag
 from bulkload.mapping import REPAIRS, TAG_SEPARATOR, assignment, value_rule
 from bulkload.reading import Reading, ReadingFlags
 from bulkload.source.layout import FORMATS
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Pair(click.ParamType[tuple[str, ...]]):
@@ -57,7 +54,8 @@ class Words(click.ParamType[tuple[str, ...]]):
         return tuple(word.strip() for word in words if word.strip())
 
 
-_FLAGS = (
+# The flags of reading, mapping and checking.
+reading_flags = all_of(
     flag("--format", type=click.Choice(FORMATS), default="auto", help="What the sources hold; auto tells by content."),
     flag("--delimiter", metavar="CHAR", help="Between the cells of CSV; tab for a tab.  [default: by the header]"),
     flag("--encoding", default="utf-8", help="The sources' text encoding."),
@@ -86,13 +84,6 @@ _FLAGS = (
     flag("--allow", metavar="CODE", multiple=True, envvar=None, help="Make a rule's error a warning."),
     flag("--deny", metavar="CODE", multiple=True, envvar=None, help="Make a rule's warning an error."),
 )
-
-
-def reading_flags(function: F) -> F:
-    """The flags of reading, mapping and checking."""
-    for option in reversed(_FLAGS):
-        function = option(function)
-    return function
 
 
 def take_reading(flags: dict[str, Any]) -> Reading:

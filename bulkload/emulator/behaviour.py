@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 from bulkload.emulator.answers import Answer
-from bulkload.emulator.limits import Limit
+from bulkload.emulator.limits import NUMBER, Limit, pairs
 from bulkload.errors import InputError
 
 # No recorded answer of a throttle is public: this is in the words of the service's documentation.
@@ -25,9 +25,7 @@ class Outage(NamedTuple):
 Fault = Literal["reset", "error", "truncate", "stall"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
-_NUMBER = r"\d+(?:\.\d+)?"
-_OUTAGE = re.compile(rf"({_NUMBER}):({_NUMBER})")
-_LATENCY = re.compile(rf"({_NUMBER})(?::({_NUMBER}))?")
+_LATENCY = re.compile(rf"({NUMBER})(?::({NUMBER}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +93,7 @@ def faults(text: str) -> dict[Fault, float]:
     for part in text.split(","):
         name, _, share = part.strip().partition("=")
         fault = next((fault for fault in FAULTS if fault == name), None)
-        if fault is None or not re.fullmatch(_NUMBER, share) or not 0 < float(share) <= 1:
+        if fault is None or not re.fullmatch(NUMBER, share) or not 0 < float(share) <= 1:
             raise InputError(
                 f"--fault {text} is none; write {', '.join(FAULTS)} with how often each happens, such as reset=0.01"
             )
@@ -107,9 +105,8 @@ def faults(text: str) -> dict[Fault, float]:
 
 def outages(text: str) -> tuple[Outage, ...]:
     """Read ``20:20,60:5``, from which second on and for how long; raises `InputError`."""
-    matches = [_OUTAGE.fullmatch(part.strip()) for part in text.split(",")]
-    found = tuple(Outage(float(match[1]), float(match[2])) for match in matches if match is not None)
+    found = tuple(Outage(*pair) for pair in pairs(text))
     are_apart = all(one.begin + one.seconds < next_.begin for one, next_ in pairwise(found))
-    if None in matches or not are_apart or not all(one.seconds for one in found):
+    if not found or not are_apart or not all(one.seconds for one in found):
         raise InputError(f"--outage {text} is none; write from which second on it lasts how many, such as 20:20")
     return found

@@ -9,10 +9,10 @@ from typing import NamedTuple, Protocol
 
 from bulkload.errors import InputError
 
-_NUMBER = r"\d+(?:\.\d+)?"
-_RATE = re.compile(rf"({_NUMBER})(?::({_NUMBER})(%?))?")
-_WINDOW = re.compile(rf"(\d+)/({_NUMBER})(ms|s|m|h)?")
-_STEP = re.compile(rf"({_NUMBER}):({_NUMBER})")
+NUMBER = r"\d+(?:\.\d+)?"
+_RATE = re.compile(rf"({NUMBER})(?::({NUMBER})(%?))?")
+_WINDOW = re.compile(rf"(\d+)/({NUMBER})(ms|s|m|h)?")
+_PAIR = re.compile(rf"({NUMBER}):({NUMBER})")
 _UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -119,12 +119,16 @@ def fixed_window(text: str) -> FixedWindow:
 
 def schedule(text: str) -> TokenBucket:
     """Read ``0:1000,40:300``, seconds and rates; raises `InputError`."""
-    matches = [_STEP.fullmatch(part.strip()) for part in text.split(",")]
-    steps = [Step(float(match[1]), float(match[2])) for match in matches if match is not None]
-    seconds = [step.second for step in steps]
-    is_in_order = all(earlier < later for earlier, later in pairwise(seconds))
-    if None in matches or not is_in_order or seconds[0] != 0 or not all(step.rate for step in steps):
+    steps = [Step(*pair) for pair in pairs(text)]
+    is_in_order = all(earlier.second < later.second for earlier, later in pairwise(steps))
+    if not steps or not is_in_order or steps[0].second != 0 or not all(step.rate for step in steps):
         raise InputError(
             f"--throttle-schedule {text} is none; write seconds from 0 on with their rates, such as 0:1000,40:300"
         )
     return TokenBucket(steps, Burst())
+
+
+def pairs(text: str) -> list[tuple[float, float]]:
+    """Read ``0:1000,40:300``; nothing where it is something else."""
+    matches = [_PAIR.fullmatch(part.strip()) for part in text.split(",")]
+    return [] if None in matches else [(float(match[1]), float(match[2])) for match in matches if match is not None]

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 
 from bulkload.emulator.access import KEY, LISTEN_KEY, LISTEN_POLICY, POLICY
 from bulkload.emulator.answers import Answer, Envelope
-from bulkload.emulator.behaviour import Behaviour, Fault, Outage
+from bulkload.emulator.behaviour import Behaviour, Fault
 from bulkload.emulator.service import Service
 from bulkload.emulator.statistics import Requests
 from bulkload.errors import InputError
@@ -150,12 +150,10 @@ class Emulator:
         if request.path == STATISTICS:
             return web.Response(body=self.requests.to_json(), content_type="application/json")
         now = self._now()
-        self.requests.seen += 1
-        self.requests.second(now).seen += 1
+        self.requests.note("seen", now)
         fault = self._behaviour.fault(self._chance)
         if fault is not None:
-            self.requests.faults += 1
-            self.requests.second(now).faults += 1
+            self.requests.note("faults", now)
             return await self._failed(request, fault)
         answer = await self._answer(request)
         if delay := self._behaviour.delay(self._chance):
@@ -182,15 +180,11 @@ class Emulator:
             for connection in server.connections:
                 _reset(connection.transport)
             async with await asyncio.start_server(self._turn_away, _HOST, self._port, backlog=_BACKLOG):
-                await self._until(outage)
+                await asyncio.sleep(outage.begin + outage.seconds - self._now())
             site = await _listen(runner, self._port, context)
 
-    async def _until(self, outage: Outage) -> None:
-        await asyncio.sleep(outage.begin + outage.seconds - self._now())
-
     async def _turn_away(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.requests.turned_away += 1
-        self.requests.second(self._now()).turned_away += 1
+        self.requests.note("turned_away", self._now())
         _reset(writer.transport)
 
     def _throttled(self) -> Answer | None:
@@ -198,8 +192,7 @@ class Emulator:
         throttle, now = self._behaviour.throttle, self._now()
         if throttle is None or throttle.takes(now):
             return None
-        self.requests.throttled += 1
-        self.requests.second(now).throttled += 1
+        self.requests.note("throttled", now)
         return self._behaviour.throttled()
 
     async def _failed(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:

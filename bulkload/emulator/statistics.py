@@ -2,52 +2,55 @@
 
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
+from typing import Literal
 
 import orjson
 from aiohttp import hdrs
 
-# A load of a day; what comes later counts in all, but not by the second.
+# Seconds in a load of a day; what comes later is counted as of the last of them.
 LONGEST = 86_400
 
-
-@dataclass(slots=True)
-class Second:
-    """One second's requests."""
-
-    seen: int = 0
-    accepted: int = 0
-    throttled: int = 0
-    faults: int = 0
-    turned_away: int = 0
+What = Literal["seen", "accepted", "throttled", "faults", "turned_away"]
 
 
 @dataclass(slots=True)
-class Requests:
-    """How many requests came, and how they were answered."""
+class Counts:
+    """What is counted in all and by the second."""
 
     seen: int = 0
     accepted: int = 0
     """PUTs that were answered 200."""
-    read: int = 0
-    """GETs that were answered 200."""
-    deleted: int = 0
-    """DELETEs that were answered 204."""
-    refused: int = 0
-    """Requests that were answered with an error, throttled ones too."""
     throttled: int = 0
     """Requests that were not taken."""
     faults: int = 0
     """Requests with which something went wrong on purpose."""
     turned_away: int = 0
     """Connections that came while the hub was gone."""
-    seconds: list[Second] = field(default_factory=list)
-    """The same by the second, from the first request on."""
 
-    def second(self, now: float) -> Second:
-        """The counters of a second since the first request."""
+
+@dataclass(slots=True)
+class Requests(Counts):
+    """How many requests came, and how they were answered."""
+
+    read: int = 0
+    """GETs that were answered 200."""
+    deleted: int = 0
+    """DELETEs that were answered 204."""
+    refused: int = 0
+    """Requests that were answered with an error, throttled ones too."""
+    seconds: list[Counts] = field(default_factory=list)
+    """By the second, from the first request on."""
+
+    def note(self, what: What, now: float) -> None:
+        """Count one, so many seconds after the first request."""
+        for counts in (self, self.second(now)):
+            setattr(counts, what, getattr(counts, what) + 1)
+
+    def second(self, now: float) -> Counts:
+        """The counts of a second since the first request."""
         number = min(int(now), LONGEST)
         while len(self.seconds) <= number:
-            self.seconds.append(Second())
+            self.seconds.append(Counts())
         return self.seconds[number]
 
     def count(self, method: str, status: int, now: float) -> None:
@@ -55,8 +58,7 @@ class Requests:
         if status >= HTTPStatus.BAD_REQUEST:
             self.refused += 1
         elif method == hdrs.METH_PUT:
-            self.accepted += 1
-            self.second(now).accepted += 1
+            self.note("accepted", now)
         elif method == hdrs.METH_GET:
             self.read += 1
         else:

@@ -4,7 +4,6 @@ import io
 import json
 import math
 import re
-import secrets
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
@@ -20,7 +19,7 @@ from bulkload.source.layout import FormName, Layout
 from bulkload.source.lines import KEPT_OF_LONG_LINE, MAX_LINE, too_long
 from bulkload.source.place import Batch, Broken, Place
 from bulkload.source.streams import BOM, CHUNK, Chained, Readable, fill
-from bulkload.source.tame import Tame, restored
+from bulkload.source.tame import MARK, Tame, restored
 
 # Elements handed over together.
 TOGETHER = 256
@@ -29,7 +28,7 @@ TOGETHER = 256
 UNPARSABLE = (ijson.JSONError, ArithmeticError)
 
 # What stands around a number in a text.
-_AROUND = f"\ufdd0{secrets.token_hex(8)}"
+_AROUND = f"{MARK}n"
 _WRITTEN = re.compile(f'"{_AROUND}([^"]*){_AROUND}"'.encode())
 
 # The field by which an object is known to be an installation itself.

@@ -21,9 +21,9 @@ MOST_DIGITS = 600
 # Elements that people write are not as deep as this.
 _MOST_TURNS = 20
 
-# What stands, before hex digits, for a byte that is no UTF-8 and for half a pair: what nobody else can have written.
-_MARK = f"\ufdd0{secrets.token_hex(8)}"
-_BYTE, _HALF = f"{_MARK}b", f"{_MARK}h"
+# What nobody else can have written; before hex digits it stands for a byte that is no UTF-8 and for half a pair.
+MARK = f"\ufdd0{secrets.token_hex(8)}"
+_BYTE, _HALF = f"{MARK}b", f"{MARK}h"
 _MARKED = re.compile(f"{_BYTE}([0-9a-f]{{2}})|{_HALF}([0-9a-fA-F]{{4}})".encode())
 
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
