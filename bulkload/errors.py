@@ -51,5 +51,10 @@ class Stop(NamedTuple):
 
 def require(flag: str, value: object, types: type | UnionType, holds: Callable[[Any], bool], words: str) -> None:
     """Raise `InputError` for a flag's value that is not of these types, or of which something does not hold."""
+    require_value(f"--{flag}", value, types, holds, words)
+
+
+def require_value(name: str, value: object, types: type | UnionType, holds: Callable[[Any], bool], words: str) -> None:
+    """The same for what is no flag, under the name that it has for people."""
     if (isinstance(value, bool) and types is not bool) or not isinstance(value, types) or not holds(value):
-        raise InputError(f"--{flag} is {words}, not {value!r}")
+        raise InputError(f"{name} is {words}, not {value!r}")
