@@ -56,10 +56,22 @@ class Record:
 
     `origin` is the source object it came from, `position` its ordinal among the records of that source, `size` the
     bytes that it holds in memory. `attempts` counts those that used one up. `began` is when its first request left by
-    the loop's clock, moved on by the time in which it waited for the hub and not for its own sake.
+    the loop's clock, moved on by the time in which it waited for the hub and not for its own sake. `quota_refusals`
+    counts the answers that the namespace is full, `bare_refusals` those without a cause while others were accepted.
     """
 
-    __slots__ = ("_paused_at", "attempts", "began", "body", "id", "origin", "position", "size")
+    __slots__ = (
+        "_paused_at",
+        "attempts",
+        "bare_refusals",
+        "began",
+        "body",
+        "id",
+        "origin",
+        "position",
+        "quota_refusals",
+        "size",
+    )
 
     def __init__(self, origin: Origin, position: int, id: str, body: bytes) -> None:  # noqa: A002
         self.origin = origin
@@ -68,6 +80,8 @@ class Record:
         self.body = body
         self.size = len(body) if body is origin.datum else len(body) + origin.size
         self.attempts = 0
+        self.quota_refusals = 0
+        self.bare_refusals = 0
         self.began: float | None = None
         self._paused_at: float | None = None
 

@@ -19,9 +19,21 @@ from bulkload.errors import Halt
 from bulkload.installation import push_channels
 from bulkload.pace import Pacer
 from bulkload.record import Outcome, Record
-from bulkload.retry import Backoff, History, Judgment, Reach, Verdict, judge, retry_after
+from bulkload.retry import (
+    ACCEPTED,
+    USUAL,
+    Backoff,
+    History,
+    Judgment,
+    Reach,
+    Traits,
+    Unknown,
+    Verdict,
+    judge,
+    retry_after,
+)
 from bulkload.sas import Signer
-from bulkload.wire import Answer, Transport
+from bulkload.wire import OK, Answer, Transport
 
 # Records in hand: enough to keep every worker busy while some rest, and never more than this many bytes.
 IN_HAND = 2000
@@ -63,8 +75,8 @@ class Upload:
 
     Where the hub refuses the whole run it stops sending by itself and says why by `halt`.
     The first request leaves alone; once the hub has taken or rejected a record, up to `workers` are in flight. Its
-    workers live in `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything;
-    `clock` gives seconds.
+    workers live in `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything,
+    `traits` how its answers are understood; `clock` gives seconds.
     """
 
     def __init__(
@@ -80,6 +92,7 @@ class Upload:
         tasks: asyncio.TaskGroup,
         clock: Callable[[], float],
         was_accepted: bool = False,
+        traits: Traits = USUAL,
     ) -> None:
         self.requests = Requests()
         self._transport = transport
@@ -105,7 +118,9 @@ class Upload:
         self._changed = asyncio.Event()
         self._is_stopping = False
 
-        self._history = History(was_accepted=was_accepted, now=clock())
+        self._traits = traits
+        self._history = History(was_accepted=was_accepted, now=clock(), traits=traits)
+        self._unknown = Unknown()
         self._is_open = False
         self._renewed: str | None = None
 
@@ -225,7 +240,8 @@ class Upload:
 
     def _conclude(self, record: Record, answer: Answer, token: str, latency: float, now: float) -> None:
         """Turn an answer into the record's end or its next try."""
-        judgment = judge(answer, hide=push_channels(record.body)) if answer.body else judge(answer)
+        # The usual answer is one object: to recognise it costs 10 ns, a call that judges it 60.
+        judgment = ACCEPTED if answer is OK else self._judge(record, answer)
         if answer.fault is None:
             self._history.answered()
             if answer.status != 401 and token == self._renewed:
@@ -247,10 +263,10 @@ class Upload:
             case Verdict.THROTTLE:
                 # Everyone is held; the record has used up no attempt and goes first.
                 self.requests.throttled += 1
-                rest = self._history.throttled(judgment, now)
-                self._pacer.hold(retry_after(answer) if rest is None else rest)
+                rest = self._history.throttled(record, judgment, now)
+                self._pacer.hold(self._retry_after(answer) if rest is None else rest)
                 record.pause(now)
-                self._again(record)
+                self._again(record, self._backoff.refused(record.bare_refusals))
             case Verdict.RETRY:
                 self.requests.failed += 1
                 self._failed(record, answer, judgment, latency, now)
@@ -258,6 +274,17 @@ class Upload:
                 self.requests.failed += 1
                 self._renew(answer, judgment, token)
                 self._again(record)
+
+    def _judge(self, record: Record, answer: Answer) -> Judgment:
+        """What an answer means, by what came before it; what nobody understands is told once."""
+        hide = push_channels(record.body) if answer.body else ()
+        judgment = judge(answer, traits=self._traits, was_accepted=self._history.was_accepted, hide=hide)
+        if not judgment.is_understood:
+            self._unknown.tell(answer, judgment, hide=hide)
+        return judgment
+
+    def _retry_after(self, answer: Answer) -> float | None:
+        return retry_after(answer, longest=self._traits.longest_retry_after)
 
     def _open(self) -> None:
         """The hub works on records: as many workers as the bound allows may send."""
@@ -279,7 +306,8 @@ class Upload:
                 return
         record.attempts += 1
         assert record.began is not None
-        pause = self._backoff.rest(record.attempts, record.began, now)
+        asked = self._retry_after(answer) or 0.0
+        pause = self._backoff.rest(record.attempts, record.began, now, at_least=asked)
         if pause is None:
             self._finish(record, _ending(Outcome.EXHAUSTED, answer, judgment, latency))
         else:

@@ -1,19 +1,38 @@
 """A verdict follows from status, headers and words, a halt from the answers so far, a rest from full jitter."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
-from typing import NamedTuple
+from random import Random
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkload.errors import Halt, InputError
-from bulkload.retry import Backoff, History, Judgment, Reach, Verdict, describe, judge, retry_after
-from bulkload.retry.backoff import LONGEST_REST, SHORTEST_REST
-from bulkload.retry.history import GONE_AFTER, PATIENCE, REST_OF_BARE_403, REST_TO_REACH, TRIES_OF_BARE_403
-from bulkload.retry.verdict import HALTING, LONGEST_RETRY_AFTER, TRANSIENT
+from bulkload.record import Origin, Record
+from bulkload.retry import (
+    Backoff,
+    Cause,
+    History,
+    Judgment,
+    Reach,
+    Traits,
+    Unknown,
+    Verdict,
+    describe,
+    judge,
+    refused_rest,
+    retry_after,
+)
+from bulkload.retry.backoff import LONGEST_REFUSED_REST, LONGEST_REST, SHORTEST_REST
+from bulkload.retry.history import PATIENCE_FORGETS, REST_OF_BARE_403, REST_TO_REACH, TRIES_OF_BARE_403
+from bulkload.retry.traits import GONE_AFTER, LONGEST_RETRY_AFTER, PATIENCE
+from bulkload.retry.unknown import MOST_TOLD
+from bulkload.retry.verdict import HALTING, TRANSIENT
+from bulkload.retry.words import LONGEST_RAW
+from bulkload.source import START
 from bulkload.wire import OK, Answer, Fault
 
 # A machine with much else to do is no failure.
@@ -35,11 +54,12 @@ def answer(status: int, words: str | None = None, headers: Mapping[str, str] | N
 
 
 class Case(NamedTuple):
-    """An answer, and the verdict it deserves."""
+    """An answer, and the verdict it deserves; where it refuses, by which cause, and whether it is one that is known."""
 
     answer: Answer
     verdict: Verdict
-    is_explicit: bool = True
+    cause: Cause | None = None
+    is_understood: bool = True
 
 
 SOON = {"Retry-After": "5"}
@@ -61,19 +81,35 @@ CASES = {
     "wrong signature": Case(answer(401, "InvalidSignature: The token has an invalid signature."), Verdict.HALT),
     "missing claim": Case(answer(401, "Manage claim is required for this operation."), Verdict.HALT),
     "wrong audience": Case(answer(401, "40104: Invalid authorization token audience."), Verdict.HALT),
-    "bare 403 of 2022": Case(answer(403, None, {"TrackingId": GUID}), Verdict.THROTTLE, is_explicit=False),
-    "403 with words for nothing": Case(answer(403, "Forbidden"), Verdict.THROTTLE, is_explicit=False),
-    "bare 403 with Retry-After": Case(answer(403, None, SOON), Verdict.THROTTLE),
-    "403 with garbage as Retry-After": Case(answer(403, None, {"Retry-After": "soon"}), Verdict.THROTTLE),
-    "throttled": Case(answer(403, "The request was throttled"), Verdict.THROTTLE),
-    "throttling": Case(answer(403, "Throttling limit reached"), Verdict.THROTTLE),
-    "too many requests": Case(answer(403, "Too Many Requests, slow down"), Verdict.THROTTLE),
-    "request rate": Case(answer(403, "The request rate is too high"), Verdict.THROTTLE),
-    "server busy": Case(answer(403, "The server is busy"), Verdict.THROTTLE),
-    "quota": Case(answer(403, "The namespace's quota is exceeded"), Verdict.HALT),
-    "too many installations": Case(answer(403, "Too many installations in the namespace"), Verdict.HALT),
-    "too many registrations": Case(answer(403, "TOO MANY REGISTRATIONS"), Verdict.HALT),
-    "quota with Retry-After": Case(answer(403, "The quota is exceeded", SOON), Verdict.THROTTLE),
+    "bare 403 of 2022": Case(answer(403, None, {"TrackingId": GUID}), Verdict.THROTTLE, Cause.UNTOLD),
+    "403 with words for nothing": Case(answer(403, "Forbidden"), Verdict.THROTTLE, Cause.UNTOLD, is_understood=False),
+    "403 with a Detail of tracking alone": Case(answer(403, ""), Verdict.THROTTLE, Cause.UNTOLD, is_understood=False),
+    "403 of a web page": Case(Answer(403, {}, b"<html>No</html>"), Verdict.THROTTLE, Cause.UNTOLD, is_understood=False),
+    "bare 403 with Retry-After": Case(answer(403, None, SOON), Verdict.THROTTLE, Cause.THROTTLE),
+    "403 with garbage as Retry-After": Case(
+        answer(403, None, {"Retry-After": "soon"}), Verdict.THROTTLE, Cause.THROTTLE
+    ),
+    "403 of any form with Retry-After": Case(Answer(403, SOON, b"<html>"), Verdict.THROTTLE, Cause.THROTTLE),
+    "throttled": Case(answer(403, "The request was throttled"), Verdict.THROTTLE, Cause.THROTTLE),
+    "throttled in another form": Case(
+        Answer(403, {}, b'{"error": "Too many requests"}'), Verdict.THROTTLE, Cause.THROTTLE, is_understood=False
+    ),
+    "throttle over two lines": Case(answer(403, "Too many\n  requests"), Verdict.THROTTLE, Cause.THROTTLE),
+    "quota": Case(answer(403, "The namespace's quota is exceeded, it's full"), Verdict.THROTTLE, Cause.QUOTA),
+    "too many installations": Case(answer(403, "Too many installations"), Verdict.THROTTLE, Cause.QUOTA),
+    "too many registrations": Case(answer(403, "TOO MANY REGISTRATIONS"), Verdict.THROTTLE, Cause.QUOTA),
+    "quota with Retry-After": Case(answer(403, "The quota is exceeded", SOON), Verdict.THROTTLE, Cause.THROTTLE),
+    "no right": Case(answer(403, "Manage claim is required for this operation."), Verdict.HALT, Cause.RIGHT),
+    "no right with Retry-After": Case(answer(403, "Unauthorized access", SOON), Verdict.THROTTLE, Cause.THROTTLE),
+    "another service's missing right": Case(
+        answer(403, "Unauthorized access. 'Send' claim(s) are required to perform this operation."),
+        Verdict.HALT,
+        Cause.RIGHT,
+    ),
+    "right before tier": Case(
+        answer(403, "Not authorized; Manage claim is required in the Free tier"), Verdict.HALT, Cause.RIGHT
+    ),
+    "tier": Case(answer(403, "This operation is not available for your tier"), Verdict.HALT, Cause.FEATURE),
     "no such hub": Case(answer(404, "No service is hosted at the specified address."), Verdict.HALT),
     "404 of 2018 with tracking alone": Case(answer(404, ""), Verdict.HALT),
     "method": Case(answer(405, "PUT is not supported here"), Verdict.HALT),
@@ -83,20 +119,21 @@ CASES = {
     "gone": Case(answer(410), Verdict.REJECT),
     "precondition": Case(answer(412), Verdict.REJECT),
     "too large": Case(answer(413, "The request's body is larger than 1048576 bytes"), Verdict.REJECT),
-    "unprocessable": Case(answer(422), Verdict.REJECT),
-    "429": Case(answer(429), Verdict.THROTTLE),
-    "429 with Retry-After": Case(answer(429, "Too many requests", SOON), Verdict.THROTTLE),
-    "429 that speaks of a quota": Case(answer(429, "The quota is exceeded"), Verdict.THROTTLE),
+    "unprocessable": Case(answer(422), Verdict.REJECT, is_understood=False),
+    "429": Case(answer(429), Verdict.THROTTLE, Cause.THROTTLE),
+    "429 with Retry-After": Case(answer(429, "Too many requests", SOON), Verdict.THROTTLE, Cause.THROTTLE),
+    "429 that speaks of a quota": Case(answer(429, "The quota is exceeded"), Verdict.THROTTLE, Cause.THROTTLE),
+    "429 that speaks of a right": Case(answer(429, "Manage claim is required"), Verdict.THROTTLE, Cause.THROTTLE),
     "500": Case(answer(500, "The server was unable to process the request"), Verdict.RETRY),
-    "501": Case(answer(501), Verdict.RETRY),
+    "501": Case(answer(501), Verdict.RETRY, is_understood=False),
     "502": Case(Answer(502, {}, b"<html><body>Bad Gateway</body></html>"), Verdict.RETRY),
     "503": Case(answer(503, None, SOON), Verdict.RETRY),
     "503 that throttles": Case(answer(503, "The request was throttled"), Verdict.RETRY),
     "504": Case(answer(504), Verdict.RETRY),
-    "599": Case(answer(599), Verdict.RETRY),
-    "no content": Case(answer(204), Verdict.HALT),
-    "redirect": Case(answer(301, None, {"Location": "https://example.com/"}), Verdict.HALT),
-    "a web page": Case(Answer(302, {}, b"<html>Sign in</html>"), Verdict.HALT),
+    "599": Case(answer(599), Verdict.RETRY, is_understood=False),
+    "no content": Case(answer(204), Verdict.HALT, is_understood=False),
+    "redirect": Case(answer(301, None, {"Location": "https://example.com/"}), Verdict.HALT, is_understood=False),
+    "a web page": Case(Answer(302, {}, b"<html>Sign in</html>"), Verdict.HALT, is_understood=False),
 }
 
 
@@ -104,7 +141,7 @@ CASES = {
 def test_a_verdict_follows_from_status_headers_and_words(name: str) -> None:
     case = CASES[name]
     judgment = judge(case.answer)
-    assert (judgment.verdict, judgment.is_explicit) == (case.verdict, case.is_explicit)
+    assert (judgment.verdict, judgment.cause, judgment.is_understood) == case[1:]
     if case.verdict is not Verdict.ACCEPT:
         assert describe(case.answer) in judgment.reason
 
@@ -130,7 +167,179 @@ def test_every_status_has_a_verdict_and_only_200_and_201_are_accepted(
     judgment = judge(Answer(status, headers, (words or "").encode()))
     assert (judgment.verdict is Verdict.ACCEPT) == (status in (200, 201))
     assert (judgment.verdict is Verdict.RETRY) == (status in TRANSIENT or status >= 500)
-    assert judgment.is_explicit or status == 403
+    assert (judgment.cause is None) == (status not in (403, 429))
+
+
+# The specification's sentences, hub-api.md's, the emulator's, and likely ones.
+THROTTLES = [
+    "Quota exceeded; request rejected because registration operations rate is too high.",
+    "Request rejected because registration operations rate is too high",
+    "Throttling limit reached",
+    "THROTTLED",
+    "Too Many Requests, slow down",
+    "The request rate is too high",
+    "The server is busy",
+    "Rate limit is exceeded. Try again in 5 seconds",
+    "The free tier takes 100 operations per second; upgrade to a higher tier for more",
+    "Too many requests for your SKU: this sku is not authorized for more",
+    "The quota of requests per minute for your tier is exceeded",
+]
+FULL = [
+    "Quota exceeded; too many registrations in this namespace. Registration not created",
+    "Too many installations in this namespace - Installations not created.",
+    "Quota exceeded: this namespace has too many installations",
+    "The device quota is used up",
+    "The maximum number of devices of the Free tier is reached; upgrade to Basic",
+]
+NO_RIGHT = [
+    "Manage claim is required for this operation.",
+    "'Manage' claim is required for this operation",
+    "Unauthorized access. 'Listen' claim(s) are required to perform this operation",
+    "The policy is not authorized for this",
+    "The key does not have permission to write",
+]
+NO_FEATURE = [
+    "This operation is not available for your tier",
+    "Browser push is not supported in the Free tier",
+    "FCM v1 is not supported by your SKU",
+    "Please upgrade to Standard to use this",
+]
+UNTOLD = ["Forbidden", "Access is forbidden", "The operation was refused", "Service temporarily not available", "No"]
+SENTENCES = [
+    *((words, Cause.THROTTLE) for words in THROTTLES),
+    *((words, Cause.QUOTA) for words in FULL),
+    *((words, Cause.RIGHT) for words in NO_RIGHT),
+    *((words, Cause.FEATURE) for words in NO_FEATURE),
+    *((words, Cause.UNTOLD) for words in UNTOLD),
+]
+
+
+@pytest.mark.parametrize("was_accepted", [False, True])
+@pytest.mark.parametrize(("words", "cause"), SENTENCES)
+def test_the_words_of_a_403_tell_its_cause(words: str, cause: Cause, was_accepted: bool) -> None:
+    for told in (words, words.upper(), words.replace(" ", "\r\n ")):
+        assert judge(answer(403, told), was_accepted=was_accepted).cause is cause
+
+
+@pytest.mark.parametrize(("words", "cause"), SENTENCES)
+def test_what_a_403_means_depends_on_its_cause_and_for_a_feature_on_what_came_before(words: str, cause: Cause) -> None:
+    before, after = (judge(answer(403, words), was_accepted=was_accepted) for was_accepted in (False, True))
+    match cause:
+        case Cause.RIGHT:
+            assert before == after
+            assert before.verdict is Verdict.HALT
+            assert "check its claims Manage, Send, Listen" in before.reason
+        case Cause.FEATURE:
+            assert (before.verdict, after.verdict) == (Verdict.HALT, Verdict.REJECT)
+            assert "tier" in before.reason
+            assert after.reason == describe(answer(403, words))
+        case _:
+            assert before == after
+            assert before.verdict is Verdict.THROTTLE
+
+
+MPNS = "http://dm2.notify.live.net/throttledthirdparty/01.00/AQG9Ed13-Lb5RbCii5fWzpFp"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The tag 'quota throttled' is refused",
+        "The tag &quot;not authorized&quot; is refused",
+        f"The channel {MPNS} is refused",
+        f"The channel {MPNS.upper()} is refused",
+        "The channel a-throttling-quota-of-my-own is refused",
+    ],
+)
+def test_what_the_hub_repeats_of_a_record_tells_no_cause(words: str) -> None:
+    assert judge(answer(403, words), hide=["a-throttling-quota-of-my-own"]).cause is Cause.UNTOLD
+
+
+def test_a_value_that_is_short_does_not_tear_the_hub_s_words() -> None:
+    judgment = judge(answer(403, "The request rate is too high for t"), hide=["t"])
+    assert judgment.cause is Cause.THROTTLE
+    assert "for …" in judgment.reason
+
+
+def test_a_cause_is_found_behind_what_a_line_bears_of_the_words() -> None:
+    assert judge(answer(403, "x " * 500 + "throttled")).cause is Cause.THROTTLE
+
+
+@pytest.mark.parametrize(
+    ("traits", "given_answer", "verdict", "cause"),
+    [
+        (Traits(throttle_words=("langsamer",)), answer(403, "Langsamer!"), Verdict.THROTTLE, Cause.THROTTLE),
+        (Traits(throttle_words=()), answer(403, "throttled"), Verdict.THROTTLE, Cause.UNTOLD),
+        (Traits(throttle_words=("STRASSE",)), answer(403, "straße"), Verdict.THROTTLE, Cause.THROTTLE),
+        (Traits(quota_words=("voll",)), answer(403, "Alles voll"), Verdict.THROTTLE, Cause.QUOTA),
+        (Traits(right_words=("darf nicht",)), answer(403, "Er darf nicht"), Verdict.HALT, Cause.RIGHT),
+        (Traits(feature_words=("gold only",)), answer(403, "Gold only"), Verdict.HALT, Cause.FEATURE),
+        (Traits(throttle_statuses=(420,)), answer(420), Verdict.THROTTLE, Cause.THROTTLE),
+        (Traits(throttle_statuses=(503,)), answer(503, "No"), Verdict.THROTTLE, Cause.THROTTLE),
+        (Traits(throttle_statuses=(503,)), answer(503, "The quota is used up"), Verdict.THROTTLE, Cause.QUOTA),
+        (Traits(throttle_statuses=(503,)), answer(503, "The quota is used up", SOON), Verdict.THROTTLE, Cause.THROTTLE),
+        (Traits(throttle_statuses=(403,)), answer(403), Verdict.THROTTLE, Cause.THROTTLE),
+        (Traits(retry_statuses=(404,)), answer(404), Verdict.RETRY, None),
+        (Traits(retry_statuses=(403,)), answer(403, "throttled"), Verdict.RETRY, None),
+        (Traits(retry_statuses=(520,)), answer(520), Verdict.RETRY, None),
+        (Traits(retry_statuses=(520,)), answer(422), Verdict.REJECT, None),
+    ],
+)
+def test_words_and_statuses_are_settings(
+    traits: Traits, given_answer: Answer, verdict: Verdict, cause: Cause | None
+) -> None:
+    judgment = judge(given_answer, traits=traits)
+    assert (judgment.verdict, judgment.cause) == (verdict, cause)
+
+
+def test_a_status_that_a_setting_names_is_known() -> None:
+    traits = Traits(retry_statuses=(520,), throttle_statuses=(420,))
+    statuses = (420, 520, 521)
+    assert [judge(answer(status, "No"), traits=traits).is_understood for status in statuses] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("traits", "words"),
+    [
+        ({"throttle_words": "throttled"}, "[hub] throttle-words is a list of texts of at least 3 characters, not 'thr"),
+        ({"throttle_words": ("",)}, "[hub] throttle-words is a list of texts"),
+        ({"quota_words": ("   ",)}, "[hub] quota-words is a list of texts"),
+        ({"right_words": ("no",)}, "[hub] right-words is a list of texts"),
+        ({"feature_words": (5,)}, "[hub] feature-words is a list of texts"),
+        ({"throttle_statuses": 420}, "[hub] throttle-statuses is a list of statuses from 400 to 599, not 420"),
+        ({"throttle_statuses": (200,)}, "[hub] throttle-statuses is a list of statuses"),
+        ({"retry_statuses": (600,)}, "[hub] retry-statuses is a list of statuses"),
+        ({"retry_statuses": ("520",)}, "[hub] retry-statuses is a list of statuses"),
+        ({"retry_statuses": (True,)}, "[hub] retry-statuses is a list of statuses"),
+        (
+            {"retry_statuses": (520, 420), "throttle_statuses": (420,)},
+            "[hub] has 420 both in throttle-statuses and in retry-statuses; take one away",
+        ),
+        ({"longest_retry_after": 0}, "[hub] longest-retry-after is above 0, a day at most, not 0"),
+        ({"longest_retry_after": 86_401}, "[hub] longest-retry-after is above 0"),
+        ({"longest_retry_after": "5m"}, "[hub] longest-retry-after is above 0"),
+        ({"longest_retry_after": float("nan")}, "[hub] longest-retry-after is above 0"),
+        ({"patience": -1}, "[hub] patience is above 0, a week at most, not -1"),
+        ({"patience": float("inf")}, "[hub] patience is above 0"),
+        ({"patience": True}, "[hub] patience is above 0"),
+        ({"gone_after": 0}, "[hub] gone-after is at least 1, not 0"),
+        ({"gone_after": 2.5}, "[hub] gone-after is at least 1"),
+    ],
+    ids=str,
+)
+def test_traits_of_no_use_are_refused_in_one_line(traits: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Traits(**traits)
+    assert str(caught.value).startswith(words)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_traits_are_kept_as_what_cannot_change() -> None:
+    words = ["slow down"]
+    traits = Traits(throttle_words=words)  # type: ignore[arg-type]
+    words.append("anything")
+    assert traits == Traits(throttle_words=("slow down",))
+    assert hash(traits) == hash(Traits(throttle_words=("slow down",)))
 
 
 @pytest.mark.parametrize(
@@ -253,6 +462,11 @@ def test_a_retry_after_that_says_nothing_is_as_good_as_none(value: str) -> None:
     assert retry_after(Answer(429, {"Retry-After": value}), now=lambda: NOON) is None
 
 
+@pytest.mark.parametrize(("value", "seconds"), [("5", 5.0), ("11", 10.0), (formatdate(NOON + 42), 10.0)])
+def test_the_longest_retry_after_is_a_setting(value: str, seconds: float) -> None:
+    assert retry_after(Answer(429, {"Retry-After": value}), longest=10.0, now=lambda: NOON) == seconds
+
+
 def test_an_answer_without_retry_after_does_not_say_how_long() -> None:
     assert retry_after(answer(429), now=lambda: NOON) is None
 
@@ -329,6 +543,34 @@ def test_the_default_spreads_a_record_s_attempts_over_half_a_minute() -> None:
     assert backoff.rest(8, 0.0, 0.0) is None
 
 
+def test_what_the_hub_asks_for_comes_before_the_rest() -> None:
+    backoff = Backoff()
+    rests = [backoff.rest(1, 0.0, 0.0, at_least=20.0) or 0.0 for _ in range(1000)]
+    assert 20.0 <= min(rests) < max(rests) <= 20.0 + SHORTEST_REST
+    assert Backoff(max_attempts=1).rest(1, 0.0, 0.0, at_least=20.0) is None
+
+
+def test_rests_follow_from_their_random_source_and_their_bounds() -> None:
+    def rests(seed: int) -> list[float | None]:
+        backoff = Backoff(shortest=2.0, longest=5.0, random=Random(seed))
+        return [*(backoff.rest(attempts, 0.0, 0.0) for attempts in range(1, 8)), *map(backoff.refused, range(8))]
+
+    assert rests(1) == rests(1) != rests(2)
+    most = [max(rests(seed)[number] or 0.0 for seed in range(200)) for number in range(7)]
+    assert most == pytest.approx([2.0, 4.0, 5.0, 5.0, 5.0, 5.0, 5.0], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "bound"),
+    [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.25), (4, 0.5), (5, 1.0), (9, 16.0), (10, LONGEST_REFUSED_REST), (10**6, 30.0)],
+)
+def test_a_record_that_is_refused_again_and_again_rests_ever_longer(refusals: int, bound: float) -> None:
+    rests = [refused_rest(refusals, random=Random(seed)) for seed in range(500)]
+    assert bound / 2 <= min(rests) <= bound * 0.51
+    assert bound * 0.99 <= max(rests) <= bound
+    assert Backoff(random=Random(5)).refused(refusals) == refused_rest(refusals, random=Random(5))
+
+
 @pytest.mark.parametrize("most", [0, -1])
 def test_less_than_one_attempt_is_refused(most: int) -> None:
     with pytest.raises(InputError, match=r"^--max-attempts is at least 1$"):
@@ -337,7 +579,16 @@ def test_less_than_one_attempt_is_refused(most: int) -> None:
 
 BARE = judge(answer(403))
 EXPLICIT = judge(answer(429))
+FULL_UP = judge(answer(403, "The quota is used up"))
 UNREACHED = Answer(0, fault=Fault.CONNECT, words="Connection refused")
+
+
+def a_record() -> Record:
+    return Record(Origin(0, b"{}", START), 0, "a", b"{}")
+
+
+# Where it does not matter whose answer it is.
+RECORD = a_record()
 
 
 def unanswered(history: History, given_answer: Answer = UNREACHED) -> float | None:
@@ -347,7 +598,7 @@ def unanswered(history: History, given_answer: Answer = UNREACHED) -> float | No
 def halt(history: History, *, refusal: Judgment | None = None, now: float = 0.0, lost: Answer = UNREACHED) -> str:
     """The line of the halt that the next answer brings."""
     with pytest.raises(Halt) as caught:
-        _ = history.throttled(refusal, now) if refusal else unanswered(history, lost)
+        _ = history.throttled(RECORD, refusal, now) if refusal else unanswered(history, lost)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
@@ -399,7 +650,7 @@ def test_a_hub_is_gone_after_so_many_requests_in_a_row_and_present_with_its_next
 def test_a_403_without_a_cause_before_any_acceptance_is_asked_again_a_few_times() -> None:
     history = History(was_accepted=False, now=0.0)
     times = [number * REST_OF_BARE_403 for number in range(TRIES_OF_BARE_403 + 1)]
-    assert [history.throttled(BARE, now) for now in times[:-1]] == [REST_OF_BARE_403] * TRIES_OF_BARE_403
+    assert [history.throttled(RECORD, BARE, now) for now in times[:-1]] == [REST_OF_BARE_403] * TRIES_OF_BARE_403
     message = halt(history, refusal=BARE, now=times[-1])
     assert message.startswith("the hub refuses every request: either the policy of the connection string has no right ")
     assert message.endswith("(403 without a word)")
@@ -409,22 +660,22 @@ def test_refusals_that_left_together_count_once() -> None:
     history = History(was_accepted=False, now=0.0)
     times = [number * REST_OF_BARE_403 for number in range(TRIES_OF_BARE_403 + 1)]
     for now in times[:-1]:
-        assert [history.throttled(BARE, now) for _ in range(64)] == [REST_OF_BARE_403] * 64
-        assert history.throttled(BARE, now + 0.5) == REST_OF_BARE_403 - 0.5
+        assert [history.throttled(RECORD, BARE, now) for _ in range(64)] == [REST_OF_BARE_403] * 64
+        assert history.throttled(RECORD, BARE, now + 0.5) == REST_OF_BARE_403 - 0.5
     assert halt(history, refusal=BARE, now=times[-1])
 
 
 def test_an_acceptance_after_a_403_without_a_cause_makes_it_a_throttle() -> None:
     history = History(was_accepted=False, now=0.0)
-    history.throttled(BARE, 0.0)
+    history.throttled(RECORD, BARE, 0.0)
     history.accepted()
-    assert {history.throttled(BARE, now) for now in range(100)} == {None}
+    assert {history.throttled(RECORD, BARE, now) for now in range(100)} == {None}
 
 
 @pytest.mark.parametrize("was_accepted", [False, True])
 def test_a_throttle_that_says_so_is_believed_forever(was_accepted: bool) -> None:
     history = History(was_accepted=was_accepted, now=0.0)
-    assert {history.throttled(EXPLICIT, now * PATIENCE) for now in range(100)} == {None}
+    assert {history.throttled(RECORD, EXPLICIT, now * PATIENCE) for now in range(100)} == {None}
 
 
 @pytest.mark.parametrize("was_accepted", [False, True])
@@ -433,7 +684,7 @@ def test_a_403_without_a_cause_after_an_acceptance_is_a_throttle_for_as_long_as_
 ) -> None:
     history = History(was_accepted=was_accepted, now=0.0)
     history.accepted()
-    assert {history.throttled(BARE, 100.0 + PATIENCE * part / 100) for part in range(101)} == {None}
+    assert {history.throttled(RECORD, BARE, 100.0 + PATIENCE * part / 100) for part in range(101)} == {None}
     message = halt(history, refusal=BARE, now=101.0 + PATIENCE)
     assert message == "the hub has accepted nothing for 15 minutes (403 without a word); run it again later"
 
@@ -442,12 +693,175 @@ def test_each_acceptance_renews_the_patience() -> None:
     history = History(was_accepted=True, now=0.0)
     for now in range(0, 10_000, 600):
         history.accepted()
-        assert history.throttled(BARE, now) is None
-        assert history.throttled(BARE, now + PATIENCE) is None
+        assert history.throttled(RECORD, BARE, now) is None
+        assert history.throttled(RECORD, BARE, now + PATIENCE) is None
+
+
+@pytest.mark.parametrize("patience", [30.0, 90.0, 600.0])
+def test_the_patience_is_a_setting(patience: float) -> None:
+    history = History(was_accepted=True, now=0.0, traits=Traits(patience=patience))
+    assert {history.throttled(RECORD, BARE, 100.0 + patience * part / 10) for part in range(11)} == {None}
+    words = {30.0: "30 seconds", 90.0: "90 seconds", 600.0: "10 minutes"}[patience]
+    assert f"accepted nothing for {words} (" in halt(history, refusal=BARE, now=101.0 + patience)
+
+
+def test_the_patience_begins_with_the_first_refusal_without_a_cause_after_an_acceptance() -> None:
+    history = History(was_accepted=True, now=0.0)
+    for now in range(0, 1800, 60):
+        assert history.throttled(RECORD, EXPLICIT, now) is None
+    for now in range(1800, 2701, 60):
+        assert history.throttled(RECORD, BARE, now) is None
+    assert halt(history, refusal=BARE, now=2701.0)
+
+
+@pytest.mark.parametrize("pause", [60.0, LONGEST_RETRY_AFTER])
+def test_a_throttle_that_says_so_neither_ends_a_run_nor_renews_its_patience(pause: float) -> None:
+    history = History(was_accepted=True, now=0.0)
+    assert history.throttled(RECORD, BARE, 0.0) is None
+    now = 0.0
+    while now <= 2 * PATIENCE:
+        now += pause
+        assert history.throttled(RECORD, EXPLICIT, now) is None
+    assert halt(history, refusal=BARE, now=now + 1)
+
+
+def test_an_hour_in_which_the_hub_was_gone_does_not_use_up_the_patience() -> None:
+    history = History(was_accepted=True, now=0.0)
+    assert history.throttled(RECORD, BARE, 0.0) is None
+    later = PATIENCE + PATIENCE_FORGETS + LONGEST_RETRY_AFTER
+    assert history.throttled(RECORD, BARE, later) is None
+    assert history.throttled(RECORD, BARE, later + 100) is None
+
+
+@pytest.mark.parametrize("was_accepted", [False, True])
+def test_the_third_time_that_a_record_finds_the_namespace_full_stops_the_run(was_accepted: bool) -> None:
+    history = History(was_accepted=was_accepted, now=0.0)
+    records = [a_record() for _ in range(100)]
+    for _ in range(2):
+        assert {history.throttled(each, FULL_UP, 0.0) for each in records} == {None}
+        history.accepted()
+    with pytest.raises(Halt) as caught:
+        history.throttled(records[50], FULL_UP, 0.0)
+    message = str(caught.value)
+    assert message.startswith("the namespace holds all the devices it may: devices must be split over namespaces; ")
+    assert "what was accepted is kept" in message
+    assert message.endswith(f"(403 The quota is used up, {TRACKED})")
+
+
+def test_a_namespace_that_is_full_does_not_use_up_the_tries_of_a_403_without_a_cause() -> None:
+    history = History(was_accepted=False, now=0.0)
+    assert {history.throttled(a_record(), FULL_UP, number * 10.0) for number in range(20)} == {None}
+    assert history.throttled(RECORD, BARE, 500.0) == REST_OF_BARE_403
+
+
+def test_refusals_without_a_cause_count_for_a_record_while_others_are_accepted() -> None:
+    history = History(was_accepted=True, now=0.0)
+    alone = a_record()
+    for now in range(10):
+        history.throttled(alone, BARE, now)
+        history.throttled(alone, EXPLICIT, now)
+        history.accepted()
+    assert alone.bare_refusals == 10
+
+
+def test_refusals_without_a_cause_do_not_count_for_a_record_while_nothing_is_accepted() -> None:
+    one_of_many, first = a_record(), a_record()
+    history = History(was_accepted=False, now=0.0)
+    history.throttled(one_of_many, BARE, 0.0)
+    history.accepted()
+    history.throttled(first, BARE, 1.0)
+    for now in range(100):
+        history.throttled(one_of_many, BARE, now)
+    assert (one_of_many.bare_refusals, first.bare_refusals) == (0, 1)
+
+
+@pytest.mark.parametrize("number", [1, 3, 100])
+def test_how_soon_a_hub_is_gone_is_a_setting(number: int) -> None:
+    history = History(was_accepted=False, now=0.0, traits=Traits(gone_after=number))
+    history.answered()
+    reaches = []
+    for _ in range(number):
+        unanswered(history)
+        reaches.append(history.reach)
+    assert reaches == [Reach.PRESENT] * (number - 1) + [Reach.GONE]
 
 
 def test_a_time_in_which_nothing_was_sent_does_not_use_up_the_patience() -> None:
     # A producer at the other end of a pipe paused for an hour; the first record after it meets a throttle.
     history = History(was_accepted=False, now=0.0)
     history.accepted()
-    assert history.throttled(BARE, 3600.0) is None
+    assert history.throttled(RECORD, BARE, 3600.0) is None
+
+
+class Told:
+    """What is told of the answers of a session, line by line."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+        self._unknown = Unknown()
+
+    def __call__(self, *answers: Answer, hide: Sequence[str] = ()) -> list[str]:
+        self._caplog.clear()
+        for each in answers:
+            judgment = judge(each)
+            assert not judgment.is_understood
+            self._unknown.tell(each, judgment, hide=hide)
+        assert {record.levelname for record in self._caplog.records} <= {"WARNING"}
+        return self._caplog.messages
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Told:
+    return Told(caplog)
+
+
+def test_what_is_not_known_is_told_with_its_status_its_body_and_its_tracking_id(told: Told) -> None:
+    [line] = told(Answer(403, {}, body(403, "Forbidden")))
+    assert line == (
+        f"an answer that is not known is taken as throttle: status 403, TrackingId {GUID}_G3, "
+        f"body {body(403, 'Forbidden').decode()}"
+    )
+    assert told(Answer(599, {"TrackingId": "t-1"})) == [
+        "an answer that is not known is taken as retry: status 599, TrackingId t-1, body empty"
+    ]
+
+
+def test_what_is_not_known_is_told_once_whatever_its_numbers_and_times_are(told: Told) -> None:
+    def numbered(number: int, half_day: str) -> bytes:
+        tracking = f"TrackingId:{number:08x}-fd82_G{number},TimeStamp:11/{number}/2018 12:18:37 {half_day}"
+        return f"<Error><Code>403</Code><Detail>Refused {number} 'id-{number}'.{tracking}</Detail></Error>".encode()
+
+    assert len(told(*(answer(403, "Forbidden") for _ in range(100)))) == 1
+    assert len(told(*(Answer(403, {}, numbered(number, half)) for number in range(9) for half in ("AM", "PM")))) == 1
+    assert len(told(*(Answer(403, {}, b"<p>%d: 7/7/2018 1:00 AM ref b%04x" % (n, n)) for n in range(100)))) == 1
+    assert len(told(answer(403, "Refused"), answer(403, "Not today"), answer(422, "Not today"))) == 2
+
+
+def test_a_hub_that_never_says_the_same_twice_does_not_fill_the_log(told: Told) -> None:
+    lines = told(*(Answer(403, {}, b"n" + b"o" * number) for number in range(1000)))
+    assert len(lines) == MOST_TOLD
+    assert [line.endswith("; others are not told any more") for line in lines] == [False] * (MOST_TOLD - 1) + [True]
+
+
+@pytest.mark.parametrize("before", [0, LONGEST_RAW - 30, LONGEST_RAW])
+@pytest.mark.parametrize(
+    "shown",
+    [
+        CHANNEL,
+        CHANNEL.upper(),
+        CHANNEL.replace("&", "&amp;"),
+        CHANNEL.replace("/", "&#x2F;"),
+        CHANNEL.replace("=", "\\u003D").replace("%", "\\u0025"),
+    ],
+)
+def test_no_push_channel_is_in_what_is_told(told: Told, shown: str, before: int) -> None:
+    [line] = told(Answer(403, {}, f'{{"x": "{"x" * before} {shown} is bad"}}'.encode()), hide=[CHANNEL])
+    assert "push.example" not in line.lower()
+    assert "token" not in line.lower()
+
+
+def test_what_is_told_is_one_printable_line_with_an_end(told: Told) -> None:
+    for number, given_body in enumerate([b"\x1b[2J\x07\r\n" * 500, b"\xff\xfe" * 5000, b"y" * 10_000]):
+        [line] = told(Answer(510 + number, {}, given_body))
+        assert line.isprintable()
+        assert len(line) < LONGEST_RAW + 100

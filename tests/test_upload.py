@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bulkload.errors import Halt
 from bulkload.pace import Pacer
 from bulkload.record import Origin, Outcome, Record
-from bulkload.retry import Backoff
+from bulkload.retry import Backoff, Traits
 from bulkload.sas import Signer
 from bulkload.source import START
 from bulkload.upload import IN_HAND, IN_HAND_BYTES, Ending, Upload
@@ -149,6 +149,7 @@ class Desk:
         max_attempts: int,
         record_timeout: float,
         was_accepted: bool,
+        traits: Traits,
     ) -> None:
         self.hub = hub
         self.endings: dict[int, Ending] = {}
@@ -164,6 +165,7 @@ class Desk:
             tasks=tasks,
             clock=now,
             was_accepted=was_accepted,
+            traits=traits,
         )
 
     def _settle(self, record: Record, ending: Ending) -> None:
@@ -204,6 +206,7 @@ async def uploading(
     max_attempts: int = 8,
     record_timeout: float = 600.0,
     was_accepted: bool = False,
+    traits: Traits | None = None,
 ) -> AsyncIterator[Desk]:
     """An upload to a hub, verified once all its workers have gone home."""
     async with asyncio.TaskGroup() as tasks:
@@ -214,6 +217,7 @@ async def uploading(
             max_attempts=max_attempts,
             record_timeout=record_timeout,
             was_accepted=was_accepted,
+            traits=traits or Traits(),
         )
         yield desk
     desk.verify()
@@ -658,9 +662,119 @@ async def test_a_missing_hub_halts_after_one_request() -> None:
 
 @virtually
 async def test_a_full_namespace_halts_and_says_so() -> None:
-    desk = await halted(Hub(in_order([OK], then=Answer(403, body=b"The device quota is used up."))))
-    assert str(desk.halts[0]).startswith("the namespace holds all the devices it may")
+    hub = Hub(in_order([OK], then=detail_error(403, "The device quota is used up.")))
+    desk = await halted(hub)
+    assert str(desk.halts[0]).startswith("the namespace holds all the devices it may: devices must be split over")
     assert desk.outcomes == {Outcome.ACCEPTED: 1}
+    assert max(Counter(request.record.id for request in hub.requests).values()) == 3
+    assert {request.record.attempts for request in hub.requests[1:]} == {0}
+
+
+@virtually
+async def test_a_namespace_that_has_room_again_loses_nothing() -> None:
+    full = detail_error(403, "Too many installations in this namespace.")
+    tries: Counter[str] = Counter()
+
+    def script(request: Request) -> Answer:
+        tries[request.record.id] += 1
+        return full if tries[request.record.id] < 3 else OK
+
+    async with uploading(Hub(script), max_attempts=1) as desk:
+        await desk.carry(records(30))
+    assert desk.halts == []
+    assert desk.outcomes == {Outcome.ACCEPTED: 30}
+    assert desk.upload.requests.throttled == 60
+
+
+@virtually
+async def test_a_policy_without_the_right_halts_after_one_request_and_names_the_claims() -> None:
+    hub = Hub(always(detail_error(403, "Manage claim is required for this operation.")))
+    desk = await halted(hub)
+    assert len(hub.requests) == 1
+    assert "no right to write; check its claims Manage, Send, Listen" in str(desk.halts[0])
+    assert desk.endings == {}
+
+
+@pytest.mark.parametrize("was_accepted", [False, True])
+@virtually
+async def test_a_feature_of_another_tier_halts_or_where_others_were_accepted_ends_its_record(
+    was_accepted: bool,
+) -> None:
+    refused = detail_error(403, "This operation is not available for your tier.")
+    hub = Hub(lambda request: refused if request.record.position == 0 else OK)
+    async with uploading(hub, was_accepted=was_accepted) as desk:
+        await desk.carry(records(3))
+    if was_accepted:
+        assert desk.outcomes == {Outcome.ACCEPTED: 2, Outcome.REJECTED: 1}
+        assert desk.endings[0].detail == "403 This operation is not available for your tier."
+    else:
+        assert len(hub.requests) == len(desk.halts) == 1
+        assert "the namespace's tier does not take this" in str(desk.halts[0])
+        assert desk.endings == {}
+
+
+@virtually
+async def test_a_record_that_alone_is_refused_without_a_cause_is_asked_ever_less_often() -> None:
+    hub = Hub(lambda request: BARE_403 if request.record.id == "poison" and now() < 600 else OK)
+    async with uploading(hub, workers=1) as desk:
+        await desk.admit([record(0), record(1, "poison")])
+        for position in range(2, 7000):
+            await desk.admit([record(position)])
+            await asyncio.sleep(0.1)
+        await desk.upload.drain()
+    assert desk.halts == []
+    assert desk.outcomes == {Outcome.ACCEPTED: 7000}
+    # A rest of 15 to 30 seconds in the end.
+    assert 20 < len(hub.of(1)) < 55
+    assert all(later.began - earlier.began >= 15 for earlier, later in pairwise(hub.of(1)[12:]))
+
+
+@virtually
+async def test_a_server_error_that_says_how_long_is_obeyed_for_its_record_alone() -> None:
+    busy = Answer(503, {"Retry-After": "30"})
+    hub = Hub(lambda request: busy if request.record.position == 1 and request.began < 25 else OK)
+    async with uploading(hub, workers=2) as desk:
+        await desk.carry(records(20))
+    first, second = hub.of(1)
+    assert first.ended is not None
+    assert 30 <= second.began - first.ended <= 30.5
+    assert all(request.began < 2 for request in hub.requests if request is not second)
+    assert second.record.attempts == 2
+
+
+@virtually
+async def test_the_longest_time_that_a_hub_may_ask_for_is_a_setting() -> None:
+    hub = Hub(in_order([OK, Answer(429, {"Retry-After": "250"}), Answer(503, {"Retry-After": "250"})]))
+    async with uploading(hub, workers=1, traits=Traits(longest_retry_after=10.0)) as desk:
+        await desk.carry(records(3))
+        assert 20 < now() < 25
+    assert desk.outcomes == {Outcome.ACCEPTED: 3}
+
+
+@virtually
+async def test_how_answers_are_understood_is_a_setting() -> None:
+    traits = Traits(throttle_words=("langsamer",), retry_statuses=(404,), gone_after=2)
+    hub = Hub(in_order([OK, detail_error(403, "Langsamer!"), NOT_FOUND, *[NO_CONNECTION] * 2]))
+    async with uploading(hub, workers=1, traits=traits) as desk:
+        await desk.carry(records(5))
+    assert desk.halts == []
+    assert desk.outcomes == {Outcome.ACCEPTED: 5}
+    assert (desk.upload.requests.throttled, desk.upload.requests.failed) == (1, 3)
+
+
+def test_an_answer_that_is_not_known_is_told_once_and_without_push_channels(caplog: pytest.LogCaptureFixture) -> None:
+    async def upload() -> None:
+        hub = Hub(in_order([OK, *[detail_error(403, f"Handle {TOKEN} is refused.")] * 3, *[Answer(418)] * 2]))
+        async with uploading(hub) as desk:
+            await desk.carry(record(position, body=orjson.dumps(PHONE)) for position in range(9))
+        assert desk.outcomes == {Outcome.ACCEPTED: 7, Outcome.REJECTED: 2}
+
+    run_virtually(upload())
+    body = "<Error><Code>403</Code><Detail>Handle … is refused.</Detail></Error>"
+    assert caplog.messages == [
+        f"an answer that is not known is taken as throttle: status 403, TrackingId none, body {body}",
+        "an answer that is not known is taken as reject: status 418, TrackingId none, body empty",
+    ]
 
 
 @virtually

@@ -3,24 +3,24 @@
 from enum import Enum
 
 from bulkload.errors import Halt
-from bulkload.retry.verdict import Judgment
+from bulkload.record import Record
+from bulkload.retry.traits import USUAL, Traits
+from bulkload.retry.verdict import Cause, Judgment
 from bulkload.wire import Answer, Fault
 
 # A hub that was never reached in a session gets this many tries, a few seconds in all.
 TRIES_TO_REACH = 4
 REST_TO_REACH = 0.5
 
-# After this many requests in a row without an answer the hub counts as gone: one request at a time asks for it.
-GONE_AFTER = 20
-
 # A 403 without a cause, before anything was ever accepted: asked again this often, this far apart.
 TRIES_OF_BARE_403 = 5
 REST_OF_BARE_403 = 2.0
 
-# After an acceptance a 403 without a cause is a throttle, believed this long while nothing is accepted.
-PATIENCE = 15 * 60.0
+# A namespace that is full says so this often to one record: devices may be deleted meanwhile, but not for long.
+MOST_QUOTA_REFUSALS = 3
 
-# While something is to be sent, a throttled hub is asked more often than this: a longer pause means that nothing was.
+# While something is to be sent, a hub that refuses is asked more often than this and the longest wait that it may ask
+# for: a longer pause means that nothing was to be sent, or that the hub was gone.
 PATIENCE_FORGETS = 120.0
 
 
@@ -33,14 +33,16 @@ class Reach(Enum):
 
 
 class History:
-    """The answers of one session, and whether the run saw an acceptance before it.
+    """The answers of one session, and whether anything was accepted in the ledger's life.
 
     Its methods take one answer each, and raise `Halt` where it means that the run has to stop.
     """
 
-    def __init__(self, *, was_accepted: bool, now: float) -> None:
+    def __init__(self, *, was_accepted: bool, now: float, traits: Traits = USUAL) -> None:
         self.reach = Reach.UNKNOWN
-        self._was_accepted = was_accepted
+        self.was_accepted = was_accepted
+        self._traits = traits
+        # The first refusal without a cause since something was accepted, and the last refusal of any cause.
         self._refused_since: float | None = None
         self._refused_at = now
         self._unanswered = 0
@@ -57,21 +59,44 @@ class History:
 
     def accepted(self) -> None:
         """The hub took a record."""
-        self._was_accepted = True
+        self.was_accepted = True
         self._refused_since = None
 
-    def throttled(self, judgment: Judgment, now: float) -> float | None:
+    def throttled(self, record: Record, judgment: Judgment, now: float) -> float | None:
         """The hub refused for its own sake; returns how long to wait where the history knows better than the answer."""
-        if judgment.is_explicit:
-            return None
-        if self._was_accepted:
-            if self._refused_since is None or now - self._refused_at > PATIENCE_FORGETS:
-                self._refused_since = now
-            self._refused_at = now
-            if now - self._refused_since > PATIENCE:
-                minutes = f"{PATIENCE / 60:.0f} minutes"
-                raise Halt(f"the hub has accepted nothing for {minutes} ({judgment.reason}); run it again later")
-            return None
+        since_last = now - self._refused_at
+        self._refused_at = now
+        if judgment.cause is Cause.QUOTA:
+            self._full(record, judgment)
+        elif judgment.cause is Cause.UNTOLD and self.was_accepted:
+            self._refused(record, judgment, now, since_last)
+        elif judgment.cause is Cause.UNTOLD:
+            return self._refused_from_the_start(judgment, now)
+        return None
+
+    def _full(self, record: Record, judgment: Judgment) -> None:
+        record.quota_refusals += 1
+        if record.quota_refusals >= MOST_QUOTA_REFUSALS:
+            raise Halt(
+                "the namespace holds all the devices it may: devices must be split over namespaces; "
+                f"what was accepted is kept ({judgment.reason})"
+            )
+
+    def _refused(self, record: Record, judgment: Judgment, now: float, since_last: float) -> None:
+        """A 403 without a cause after an acceptance: a throttle, unless nothing is accepted for too long."""
+        traits = self._traits
+        if self._refused_since is None:
+            # Others were accepted since the last such refusal: this one may be the record's own.
+            record.bare_refusals += 1
+        if self._refused_since is None or since_last > PATIENCE_FORGETS + traits.longest_retry_after:
+            self._refused_since = now
+        if now - self._refused_since > traits.patience:
+            raise Halt(
+                f"the hub has accepted nothing for {_time(traits.patience)} ({judgment.reason}); run it again later"
+            )
+
+    def _refused_from_the_start(self, judgment: Judgment, now: float) -> float:
+        """A 403 without a cause before any acceptance: asked again a few times."""
         if now < self._bare_until:
             # It left together with the one that was counted.
             return self._bare_until - now
@@ -88,7 +113,7 @@ class History:
         """A request got no answer; returns how long everyone waits where the hub was never reached."""
         self._unanswered += 1
         if self.reach is not Reach.UNKNOWN:
-            if self._unanswered >= GONE_AFTER:
+            if self._unanswered >= self._traits.gone_after:
                 self.reach = Reach.GONE
             return None
         if answer.fault is Fault.TLS:
@@ -99,3 +124,7 @@ class History:
                 "check the Endpoint of the connection string, and the network"
             )
         return REST_TO_REACH * self._unanswered
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"

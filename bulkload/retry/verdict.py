@@ -1,23 +1,17 @@
 """What one answer means: a verdict, by its status and its words."""
 
 import email.utils
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from html import unescape
 
+from bulkload.retry.traits import LONGEST_RETRY_AFTER, USUAL, Traits
+from bulkload.retry.words import Said, described, said
 from bulkload.wire import Answer
 
-# A hub that asks for more than this is asked again all the same: a wrong header must not park a run for a day.
-LONGEST_RETRY_AFTER = 300.0
-
-# No recorded throttle or quota answer is public; these are the words of the specification and of the tier's limits.
-QUOTA_WORDS = re.compile(r"quota|too many (installations|registrations|devices)", re.IGNORECASE)
-THROTTLE_WORDS = re.compile(r"throttl|too many requests|rate is too high|request rate|server is busy", re.IGNORECASE)
-
 TRANSIENT = frozenset({408, 409, 500, 502, 503, 504})
+REJECTING = frozenset({400, 410, 412, 413})
 
 # Answers that speak of the whole run, not of the record.
 HALTING = {
@@ -27,11 +21,9 @@ HALTING = {
     407: "the proxy wants a password; check HTTPS_PROXY",
 }
 
-# What a line of a terminal or a ledger bears of an answer's words.
-LONGEST_WORDS = 300
+REFUSING = frozenset({403, 429})
 
-_DETAIL = re.compile(r"<Detail>(.*?)</Detail>", re.DOTALL)
-_TRACKING_ID = re.compile(r"\.?TrackingId:([0-9A-Za-z_-]+)")
+KNOWN = TRANSIENT | REJECTING | HALTING.keys() | REFUSING
 
 
 class Verdict(Enum):
@@ -44,75 +36,103 @@ class Verdict(Enum):
     HALT = "halt"
 
 
+class Cause(Enum):
+    """Why a hub refuses a request that is good by itself, by a 403 or a status like it."""
+
+    THROTTLE = "it says that it throttles"
+    QUOTA = "the namespace holds all the devices it may"
+    RIGHT = "the policy has no right"
+    FEATURE = "the tier has no such feature"
+    UNTOLD = "it does not say"
+
+
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A verdict with its reason in words, and whether the answer itself said so or only what came before it does."""
+    """A verdict with its reason in words; the cause of a refusal; and whether the answer is one that is known."""
 
     verdict: Verdict
     reason: str = ""
-    is_explicit: bool = True
+    cause: Cause | None = None
+    is_understood: bool = True
 
 
 ACCEPTED = Judgment(Verdict.ACCEPT)
 
 
-def judge(answer: Answer, *, hide: Iterable[str] = ()) -> Judgment:
+def judge(answer: Answer, *, traits: Traits = USUAL, was_accepted: bool = False, hide: Iterable[str] = ()) -> Judgment:
     """What an answer means for its record, by the table of statuses and the words of its body.
 
-    The values in `hide`, in any case, are cut out of the words: a hub may repeat what nobody else should read.
+    `was_accepted` says whether the hub took anything in this ledger's life. The values in `hide`, in any case, are cut
+    out of the words: a hub may repeat what nobody else should read.
 
-    A 403 that gives no cause is a throttle that is not explicit: who knows the run's history decides how long it is
-    believed.
+    A refusal whose cause is untold is taken for a throttle: who knows the run's history decides how long.
     """
     status = answer.status
     if status in (200, 201):
         return ACCEPTED
     if answer.fault is not None:
         return Judgment(Verdict.RETRY, f"{answer.fault.value}: {answer.words}")
-    reason = describe(answer, hide=hide)
-    if status in (403, 429):
-        return _refused(answer, reason)
+    words = said(answer, hide=hide)
+    reason = described(answer, words)
+    if status in traits.retry_statuses:
+        return Judgment(Verdict.RETRY, reason)
+    if status in REFUSING or status in traits.throttle_statuses:
+        return _refused(answer, words, traits, was_accepted=was_accepted)
+    is_known = status in KNOWN
     if status in HALTING:
         return Judgment(Verdict.HALT, f"{HALTING[status]} ({reason})")
     if status in TRANSIENT or status >= 500:
-        return Judgment(Verdict.RETRY, reason)
+        return Judgment(Verdict.RETRY, reason, is_understood=is_known)
     if 400 <= status < 500:
-        return Judgment(Verdict.REJECT, reason)
-    return Judgment(Verdict.HALT, f"this does not answer like a notification hub; check the Endpoint ({reason})")
+        return Judgment(Verdict.REJECT, reason, is_understood=is_known)
+    stranger = f"this does not answer like a notification hub; check the Endpoint ({reason})"
+    return Judgment(Verdict.HALT, stranger, is_understood=False)
 
 
-def _refused(answer: Answer, reason: str) -> Judgment:
+def _refused(answer: Answer, words: Said, traits: Traits, *, was_accepted: bool) -> Judgment:
+    """The meanings of a 403, told apart by its headers, then by its words."""
+    reason = described(answer, words)
     if answer.status == 429 or "Retry-After" in answer.headers:
-        return Judgment(Verdict.THROTTLE, reason)
-    # The specification's own sentence for a throttle begins with "Quota exceeded": its words decide first.
-    if THROTTLE_WORDS.search(reason):
-        return Judgment(Verdict.THROTTLE, reason)
-    if QUOTA_WORDS.search(reason):
-        return Judgment(
-            Verdict.HALT, f"the namespace holds all the devices it may; split them over namespaces ({reason})"
-        )
-    return Judgment(Verdict.THROTTLE, reason, is_explicit=False)
+        return Judgment(Verdict.THROTTLE, reason, Cause.THROTTLE)
+    # Words in another form than the service's may be anybody's.
+    is_known = words.is_detail or not answer.body
+    match _cause(words.own.casefold(), traits):
+        case Cause.RIGHT:
+            advice = "the policy of the connection string has no right to write; check its claims Manage, Send, Listen"
+            return Judgment(Verdict.HALT, f"{advice} ({reason})", Cause.RIGHT, is_known)
+        case Cause.FEATURE if not was_accepted:
+            advice = "the namespace's tier does not take this; raise the tier, or leave the feature out"
+            return Judgment(Verdict.HALT, f"{advice} ({reason})", Cause.FEATURE, is_known)
+        case Cause.FEATURE:
+            return Judgment(Verdict.REJECT, reason, Cause.FEATURE, is_known)
+        case Cause.UNTOLD if answer.status in traits.throttle_statuses:
+            return Judgment(Verdict.THROTTLE, reason, Cause.THROTTLE)
+        case Cause.UNTOLD:
+            return Judgment(Verdict.THROTTLE, reason, Cause.UNTOLD, is_understood=not answer.body)
+        case cause:
+            return Judgment(Verdict.THROTTLE, reason, cause, is_known)
 
 
-def describe(answer: Answer, *, hide: Iterable[str] = ()) -> str:
-    """Status, the service's words without its tracking, and the TrackingId, on one printable line."""
-    text = answer.body.decode(errors="replace")
-    found = _DETAIL.search(text)
-    words = unescape(found[1] if found else text)
-    tracking_id = answer.tracking_id
-    if in_words := _TRACKING_ID.search(words):
-        tracking_id = tracking_id or in_words[1]
-        words = words[: in_words.start()]
-    for value in hide:
-        words = re.sub(re.escape(value), "…", words, flags=re.IGNORECASE)
-    # A terminal would obey control characters.
-    words = "".join(character if character.isprintable() else " " for character in words)
-    line = " ".join(words.split())[:LONGEST_WORDS]
-    return f"{answer.status} {line or 'without a word'}" + (f", TrackingId {tracking_id}" if tracking_id else "")
+def _cause(words: str, traits: Traits) -> Cause:
+    """The cause that words in small letters give.
+
+    The specification's own sentence for a throttle begins with "Quota exceeded", so a throttle's words decide first.
+    """
+    for cause, signs in (
+        (Cause.THROTTLE, traits.throttle_words),
+        (Cause.QUOTA, traits.quota_words),
+        (Cause.RIGHT, traits.right_words),
+        (Cause.FEATURE, traits.feature_words),
+    ):
+        if any(sign.casefold() in words for sign in signs):
+            return cause
+    return Cause.UNTOLD
 
 
-def retry_after(answer: Answer, *, now: Callable[[], float] = time.time) -> float | None:
-    """Seconds the hub asks to wait, from a number or a date; None where it does not say.
+def retry_after(
+    answer: Answer, *, longest: float = LONGEST_RETRY_AFTER, now: Callable[[], float] = time.time
+) -> float | None:
+    """Seconds the hub asks to wait, from a number or a date, `longest` at most; None where it does not say.
 
     A date is taken against the answer's own: this machine's clock may be another than the hub's.
     """
@@ -127,4 +147,4 @@ def retry_after(answer: Answer, *, now: Callable[[], float] = time.time) -> floa
         except (ValueError, OverflowError):
             return None
         seconds = until - (now() if answer.date is None else answer.date)
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+    return min(max(seconds, 0.0), longest)
