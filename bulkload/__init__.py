@@ -14,6 +14,7 @@ from bulkload.report import CheckReport
 from bulkload.report.meter import Progress
 from bulkload.report.status import status
 from bulkload.report.summary import Latency, Rate, Records, Requests, Summary
+from bulkload.retry import Traits
 
 __all__ = [
     "BulkloadError",
@@ -30,6 +31,7 @@ __all__ = [
     "Requests",
     "Settings",
     "Summary",
+    "Traits",
     "check",
     "load",
     "status",

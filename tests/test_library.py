@@ -838,6 +838,20 @@ async def test_throttles_are_counted_and_lose_nothing(ledger: Path) -> None:
     assert summary.requests == bulkload.Requests(sent=12, throttled=2, retried=0, failed=0)
 
 
+async def test_how_a_hub_s_answers_are_understood_is_a_keyword(ledger: Path) -> None:
+    traits = bulkload.Traits(throttle_statuses=(420,), retry_statuses=(404,), longest_retry_after=0.01)
+
+    def script(_: str, number: int) -> web.Response:
+        statuses = {2: 420, 3: 404}
+        return web.Response(status=statuses[number], headers={"Retry-After": "99"}) if number in statuses else OK()
+
+    async with scripted(script) as server:
+        summary = await bulkload.load(devices(4), hub=server.hub, ledger=ledger, workers=1, traits=traits)
+    assert_sound(summary)
+    assert summary.records.accepted == 4
+    assert summary.requests == bulkload.Requests(sent=6, throttled=1, retried=1, failed=1)
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that cannot be reached is given up without the rests between its tries."""
@@ -962,6 +976,7 @@ async def test_another_iterable_is_refused(hub: bulkload.Hub, ledger: Path) -> N
         ({"transport": "pigeon"}, "--transport is"),
         ({"api_version": "2015-01&x=y"}, "--api-version is"),
         ({"workers": "5"}, "--workers is at least 1, not '5'"),
+        ({"traits": {"patience": 5}}, "traits is a bulkload.Traits, not"),
         ({"rate": True}, "--rate is"),
         ({"map": {"userId": 5}}, "--map is a table of texts"),
         ({"map": "userId=a"}, "--map is a table of texts"),

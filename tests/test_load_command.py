@@ -928,6 +928,66 @@ class TestSettings:
         assert twice.code == 2
         assert "two hubs" in twice.complaint
 
+    def test_a_config_file_says_how_the_hub_s_answers_are_understood(self, tmp_path: Path, commands: Forks) -> None:
+        left = [420, 520, 200, 403, 429]
+
+        def answer(_: Put) -> Reply:
+            status = left.pop() if left else 200
+            body = b"<Error><Detail>Langsamer, bitte.</Detail></Error>" if status == 403 else b""
+            return Reply(status, body, ("Retry-After: 600",) if status in (429, 520) else ())
+
+        write(tmp_path / "d.ndjson", names("hub", 5))
+        (tmp_path / "c.toml").write_text(
+            'workers = 1\n[hub]\nname = "devices"\nthrottle-words = ["langsamer"]\nthrottle-statuses = [420]\n'
+            'retry_statuses = [520]\nlongest-retry-after = "10ms"\npatience = 60\ngone-after = 5\n'
+        )
+        with RecordingHub(answer) as hub:
+            ran = commands.run(
+                "load", "d.ndjson", "--json", "--config", "c.toml", cwd=tmp_path, env={CONNECTION_STRING: hub.endpoint}
+            )
+        assert ran.code == 0, ran.err
+        assert "not known" not in ran.err
+        assert ran.summary["records"]["accepted"] == 5
+        assert [ran.summary["requests"][name] for name in ("throttled", "failed")] == [3, 1]
+        assert {put.path.split("/")[1] for put in hub.puts} == {"devices"}
+
+    def test_the_hub_s_table_serves_every_command(
+        self, tmp_path: Path, commands: Forks, recording: RecordingHub
+    ) -> None:
+        write(tmp_path / "d.ndjson", ["a"])
+        (tmp_path / "c.toml").write_text('[hub]\nname = "devices"\ngone-after = 5\n')
+        env = {CONNECTION_STRING: recording.endpoint, "BULKLOAD_CONFIG": "c.toml"}
+        cases = [Case(("check", "d.ndjson"), env), Case(("load", "d.ndjson"), env)]
+        assert [ran.code for ran in commands.run_all(cases, cwd=tmp_path)] == [0, 0]
+
+    def test_a_table_of_the_hub_that_is_of_no_use_is_refused_in_one_line(
+        self, tmp_path: Path, commands: Forks, recording: RecordingHub
+    ) -> None:
+        write(tmp_path / "d.ndjson", ["a"])
+        cases = {
+            "throtle-words = ['x']": "[hub] has the unknown key throtle-words; it has feature-words, gone-after,",
+            "name = 5": "[hub] name is a text, not 5",
+            "throttle-words = 'slow'": "[hub] throttle-words is a list of texts",
+            "quota-words = ['']": "[hub] quota-words is a list of texts",
+            "retry-statuses = [200]": "[hub] retry-statuses is a list of statuses from 400 to 599",
+            "retry-statuses = ['520']": "[hub] retry-statuses is a list of statuses",
+            "retry-statuses = [420]\nthrottle-statuses = [420]": "[hub] has 420 both",
+            "patience = 'soon'": "[hub] patience: 'soon' is not a time",
+            "patience = '0s'": "[hub] patience is above 0",
+            "longest-retry-after = [5]": "[hub] longest-retry-after is above 0",
+            "gone-after = '20'": "[hub] gone-after is at least 1, not '20'",
+            "gone-after = true": "[hub] gone-after is at least 1",
+        }
+        for number, text in enumerate(cases):
+            (tmp_path / f"c{number}.toml").write_text(f"[hub]\n{text}\n")
+        files = [f"c{number}.toml" for number in range(len(cases))]
+        for command in ("load", "check"):
+            arguments = (Case((command, "d.ndjson", "--config", file), recording.env) for file in files)
+            for file, words, ran in zip(files, cases.values(), commands.run_all(arguments, cwd=tmp_path), strict=True):
+                assert ran.code == 2, ran.err
+                assert ran.complaint.startswith(f"bulkload: config file {file}: {words}")
+        assert not recording.puts
+
     def test_a_config_value_of_another_type_is_refused_in_one_line(self, tmp_path: Path, commands: Forks) -> None:
         write(tmp_path / "d.ndjson", ["a"])
         texts = ["rate = [1, 2]", "ca-file = 3", "wait-lock = {a = 1}", "ledger = true"]

@@ -14,7 +14,16 @@ from rich.console import Console
 
 from bulkload.cli.attended import attend, attended_flags
 from bulkload.cli.loop import new_event_loop
-from bulkload.cli.options import CONNECTION_STRING, Duration, config_flag, flag, hub_name, of_config, real_hub
+from bulkload.cli.options import (
+    CONNECTION_STRING,
+    Duration,
+    config_flag,
+    flag,
+    hub_name,
+    of_config,
+    real_hub,
+    traits_of_config,
+)
 from bulkload.cli.reading import reading_flags, take_reading
 from bulkload.cli.streams import QuietConsole, log_to, write
 from bulkload.client import API_VERSION
@@ -105,7 +114,7 @@ class _Command:
         if of_config("connection_string_file") and os.environ.get(CONNECTION_STRING):
             self._connection_string_file = None
         self._reading = take_reading(flags)
-        self._settings = Settings(**flags)
+        self._settings = Settings(**flags, traits=traits_of_config())
         self._log = log_to(console, is_quiet=self._is_quiet)
 
     async def carry_out(self) -> Summary:

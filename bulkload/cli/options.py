@@ -4,6 +4,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,11 +12,16 @@ import click
 
 from bulkload.errors import InputError
 from bulkload.hub import Hub
+from bulkload.retry import USUAL, Traits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 CONNECTION_STRING = "BULKLOAD_CONNECTION_STRING"
 HUB = "BULKLOAD_HUB"
+
+# Where a call of a command keeps what its config file says of the hub.
+_TRAITS = "bulkload.traits"
+_TIMES = {"longest_retry_after", "patience"}
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
@@ -86,7 +92,42 @@ def _configure(context: click.Context, _parameter: click.Parameter, path: Path |
     mapping = settings.pop("map", {})
     if not isinstance(mapping, dict):
         raise InputError(f"config file {path}: map is a table of the mapping flags, [map]")
+    if isinstance(settings.get("hub"), dict):
+        # TOML has one key of a name: in a table the hub's own name is one of its keys.
+        hub = settings.pop("hub")
+        if "name" in hub:
+            name = settings["hub"] = hub.pop("name")
+            if not isinstance(name, str):
+                raise InputError(f"config file {path}: [hub] name is a text, not {name!r}")
+        context.meta[_TRAITS] = _traits(path, hub)
     context.default_map = dict(_flags(path, context.command, settings | mapping, _of_others(context)))
+
+
+def _traits(path: Path, table: dict[str, Any]) -> Traits:
+    """What a config file says of how the hub's answers are understood, in its table ``[hub]``."""
+    known = {field.name for field in fields(Traits)}
+    given = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            keys = ", ".join(sorted({"name"} | {each.replace("_", "-") for each in known}))
+            raise InputError(f"config file {path}: [hub] has the unknown key {key}; it has {keys}")
+        given[name] = value
+        if name in _TIMES and isinstance(value, str):
+            try:
+                given[name] = Duration().convert(value, None, None)
+            except click.BadParameter as exc:
+                raise InputError(f"config file {path}: [hub] {key}: {exc.message}") from exc
+    try:
+        return Traits(**given)
+    except InputError as exc:
+        raise InputError(f"config file {path}: {exc}") from exc
+
+
+def traits_of_config() -> Traits:
+    """How the hub's answers are understood, as the config file of this call says."""
+    traits: Traits = click.get_current_context().meta.get(_TRAITS, USUAL)
+    return traits
 
 
 def _of_others(context: click.Context) -> set[str]:

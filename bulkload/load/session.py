@@ -93,6 +93,7 @@ class LiveSession:
             tasks=tasks,
             clock=time.monotonic,
             was_accepted=bool(state.totals[Outcome.ACCEPTED]),
+            traits=settings.traits,
         )
 
     def __repr__(self) -> str:

@@ -8,9 +8,9 @@ from numbers import Integral, Real
 from typing import Literal, NamedTuple
 
 from bulkload.client import API_VERSION
-from bulkload.errors import InputError, require
+from bulkload.errors import InputError, require, require_value
 from bulkload.reading import ReadingFlags
-from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
+from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT, USUAL, Traits
 
 # Enough for 1,600 requests a second at 40 ms; more connections cost more for each record than they bring.
 WORKERS = 64
@@ -37,13 +37,15 @@ class Flags(ReadingFlags, total=False):
     transport: Literal["auto", "aiohttp"]
     api_version: str
     ca_file: str | os.PathLike[str] | None
+    traits: Traits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a run is carried out; the names are those of the command's flags, times are in seconds.
 
-    `max_errors` is a number of records (``100``) or a part of them (``"5%"``).
+    `max_errors` is a number of records (``100``) or a part of them (``"5%"``). `traits` say how the hub's
+    answers are understood: the config file's ``[hub]``.
     """
 
     workers: int = WORKERS
@@ -60,6 +62,7 @@ class Settings:
     transport: Literal["auto", "aiohttp"] = "auto"
     api_version: str = API_VERSION
     ca_file: str | os.PathLike[str] | None = None
+    traits: Traits = USUAL
 
     def __post_init__(self) -> None:
         require("workers", self.workers, Integral, lambda number: number >= 1, "at least 1")
@@ -75,6 +78,7 @@ class Settings:
         require("when-changed", self.when_changed, str, lambda word: word in changed, "refuse or restart")
         require("transport", self.transport, str, lambda word: word in transports, "auto or aiohttp")
         require("api-version", self.api_version, str, _is_version, "of the form 2015-01")
+        require_value("traits", self.traits, Traits, lambda _: True, "a bulkload.Traits")
         ErrorLimit.parse(self.max_errors)
 
 
