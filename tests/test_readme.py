@@ -4,6 +4,8 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -12,8 +14,10 @@ import pytest
 from bulkload.cli.check import check
 from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
+from bulkload.cli.options import Duration
 from bulkload.cli.program import program
 from bulkload.cli.status import status
+from bulkload.retry import Traits
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,6 +52,27 @@ def test_every_default_in_the_readme_is_the_real_one() -> None:
     }
     assert real
     assert {name: told[name] for name in real} == real
+
+
+def test_every_key_of_the_hub_s_table_is_in_the_readme_with_its_default() -> None:
+    section = re.search(r"^### What the hub answers$(.*?)^##", README, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    rows = re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| ([^|]*) \|$", section[1], re.MULTILINE)
+    told = {key: re.findall(r"`([^`]+)`", default) for key, default in rows}
+    defaults = {field.name.replace("_", "-"): getattr(Traits(), field.name) for field in fields(Traits)}
+    assert told.keys() == defaults.keys()
+    for key, default in defaults.items():
+        if isinstance(default, tuple):
+            assert told[key] == list(default)
+        else:
+            [text] = told[key]
+            assert (Duration().convert(text, None, None) if isinstance(default, float) else int(text)) == default
+
+
+def test_the_example_of_the_hub_s_table_is_one() -> None:
+    [example] = re.findall(r"```toml\n(\[hub\]\n.*?)```", README, re.DOTALL)
+    known = {field.name.replace("_", "-") for field in fields(Traits)} | {"name"}
+    assert tomllib.loads(example)["hub"].keys() <= known
 
 
 def test_every_exit_code_of_the_help_is_in_the_readme() -> None:
