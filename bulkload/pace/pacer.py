@@ -1,4 +1,4 @@
-"""When the next request may leave: the cap, and the hold."""
+"""The cap on requests a second, and the hold of a throttle."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,0 +1,82 @@
+"""The way through a time in which the hub takes nothing: pauses, probes, and what to expect of the next one."""
+
+from typing import NamedTuple
+
+# The pause before the next probe is at least this part of the time for which the last block would still last.
+EXPECTED_PART = 0.5
+
+# A hub that closes after so many requests or more may count them in windows: the next one is used up gently, so that
+# what is left is spread over so many seconds.
+WINDOW = 100
+LANDING = 0.15
+
+# So close to its end a single refusal closes a window; so far beyond it there was none.
+AT_ITS_END = 2
+BEYOND = -2
+
+
+class Pauses(NamedTuple):
+    """How long to wait before the first probe and before each further one, in seconds."""
+
+    first: float
+    longest: float
+    growth: float = 1.5
+
+
+# The hub throttles all that comes.
+OF_THROTTLE = Pauses(0.25, 1.0)
+
+# It is out of reach, or fails: no more than one probe a second.
+OF_OUTAGE = Pauses(1.0, 5.0)
+
+
+class Block:
+    """A time in which one request goes after the other, each after a pause."""
+
+    def __init__(self, now: float, pauses: Pauses, expected: float | None = None) -> None:
+        self.began = now
+        self._pauses = pauses
+        self._pause = pauses.first
+        self._expected = expected
+        self.probe_at = now
+
+    def __repr__(self) -> str:
+        return f"<Block since {self.began:.1f}, probe at {self.probe_at:.1f}>"
+
+    def wait(self, now: float, retry_after: float | None = None) -> None:
+        """The next probe leaves after a pause, longer than the last one, and not before the hub asked for it."""
+        pause = self._pause
+        if self._expected is not None:
+            pause = max(pause, (self.began + self._expected - now) * EXPECTED_PART)
+        self.probe_at = now + max(pause, retry_after or 0.0)
+        self._pause = min(self._pause * self._pauses.growth, self._pauses.longest)
+
+
+class Opening:
+    """The time between two blocks: when it began, and with how many requests taken before; what the last one took."""
+
+    def __init__(self, now: float, taken: int, last: int | None = None) -> None:
+        self.began = now
+        self._before = taken
+        self._last = last if last is not None and last >= WINDOW else None
+
+    def __repr__(self) -> str:
+        return f"<Opening after {self._before} taken, of {self._last}>"
+
+    def took(self, taken: int) -> int:
+        """How many were taken since it began."""
+        return taken - self._before
+
+    def rate(self, now: float, taken: int) -> float:
+        """Requests per second that it took."""
+        return self.took(taken) / max(now - self.began, LANDING)
+
+    def is_ending(self, taken: int) -> bool:
+        """Whether it closes about now if it is like the last one."""
+        return self._last is not None and BEYOND < self._last - self.took(taken) <= AT_ITS_END
+
+    def most(self, taken: int, in_flight: int) -> float | None:
+        """The rate at which to use up what is left, None where nothing is known of that."""
+        if self._last is None or (left := self._last - self.took(taken)) <= BEYOND:
+            return None
+        return max(1.0, left - in_flight) / LANDING
