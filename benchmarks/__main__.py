@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import checking, loading, resuming
+from benchmarks import checking, loading, pacing, resuming
 
 
 def main() -> None:
@@ -32,6 +32,19 @@ def main() -> None:
     case.add_argument("--records", type=int, default=500_000)
     case.add_argument("--runs", type=int, default=5)
     case.set_defaults(measure=lambda given, folder: checking.measure(folder, count=given.records, runs=given.runs))
+
+    case = cases.add_parser(
+        "pacing", help="goodput and refused requests against hubs that throttle and fail, half an hour"
+    )
+    case.add_argument("names", nargs="*", metavar="NAME", help="only scenarios that have this in their name")
+    case.add_argument("--seconds-factor", type=float, default=1.0, help="stretch all times, 0.1 to try out")
+    case.add_argument("--workers", type=int, help="instead of what each scenario takes")
+    case.add_argument("--details", type=Path, metavar="FOLDER", help="keep each one's statistics and summary as JSON")
+    case.set_defaults(
+        measure=lambda given, folder: pacing.measure(
+            folder, names=given.names, factor=given.seconds_factor, workers=given.workers, details=given.details
+        )
+    )
 
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bulkload-benchmark-") as folder:
