@@ -11,18 +11,20 @@ last record of an id decides, whatever the concurrency.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from bulkload.errors import Halt
 from bulkload.installation import push_channels
-from bulkload.pace import Pacer
+from bulkload.pace import OF_OUTAGE, TO_REACH, Pacer, Pauses
 from bulkload.record import Outcome, Record
 from bulkload.retry import (
     ACCEPTED,
     USUAL,
     Backoff,
+    Cause,
     History,
     Judgment,
     Reach,
@@ -39,6 +41,9 @@ from bulkload.wire import OK, Answer, Transport
 IN_HAND = 2000
 IN_HAND_PER_WORKER = 4
 IN_HAND_BYTES = 32 * 1024 * 1024
+
+# A timer for less would fire at once, again and again.
+SHORTEST_DELAY = 0.001
 
 
 @dataclass(slots=True)
@@ -101,7 +106,6 @@ class Upload:
         self._halt = halt
         self._pacer = pacer
         self._backoff = backoff
-        self._workers = workers
         self._tasks = tasks
         self._clock = clock
         self._most = max(IN_HAND, IN_HAND_PER_WORKER * workers)
@@ -113,33 +117,34 @@ class Upload:
         self._count = 0
         self._bytes = 0
 
-        self._working: set[asyncio.Task[None]] = set()
-        self._pausing: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
+        # uvloop's timers do not tell when they fire.
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._changed = asyncio.Event()
         self._is_stopping = False
 
         self._traits = traits
         self._history = History(was_accepted=was_accepted, now=clock(), traits=traits)
         self._unknown = Unknown()
-        self._is_open = False
         self._renewed: str | None = None
 
     def __repr__(self) -> str:
         return f"<Upload {self._count} in hand, {len(self._flying)} in flight, {len(self._resting)} resting>"
 
     @property
+    def in_hand(self) -> int:
+        """Records that are not settled."""
+        return self._count
+
+    @property
     def in_flight(self) -> int:
         """Requests that are waiting for their answer."""
         return len(self._flying)
 
-    @property
-    def is_starved(self) -> bool:
-        """Whether the pool could send more than there is to send."""
-        return not self._ready and len(self._working) < self._workers
-
     async def admit(self, record: Record) -> bool:
         """Take a record in hand as soon as there is room for it; False when the upload is stopping instead."""
-        while not self._is_stopping and self._count and self._is_full(record):
+        while not self._is_stopping and self._count and (self._history.is_failing or self._is_full(record)):
             await self._change()
         if self._is_stopping:
             return False
@@ -164,8 +169,8 @@ class Upload:
     async def stop(self, grace: float) -> None:
         """Send nothing further, and give the requests in flight `grace` seconds to be answered."""
         self.stop_sending()
-        if self._working:
-            _, late = await asyncio.wait(self._working, timeout=grace)
+        if self._sending:
+            _, late = await asyncio.wait(self._sending, timeout=grace)
             for task in late:
                 task.cancel()
             if late:
@@ -174,8 +179,8 @@ class Upload:
     def stop_sending(self) -> None:
         """From now on no request leaves; what waits or rests stays unsettled."""
         self._is_stopping = True
-        for task in self._pausing:
-            task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         for handle in self._resting.values():
             handle.cancel()
         self._changed.set()
@@ -188,27 +193,43 @@ class Upload:
         await self._changed.wait()
 
     def _pump(self) -> None:
-        """Start a worker for each ready record, as far as the pool's bound allows."""
-        limit = self._workers if self._is_open else 1
-        while self._ready and len(self._working) < limit and not self._is_stopping:
-            self._working.add(self._tasks.create_task(self._work(self._ready.popleft())))
+        """Let ready records leave, as many as the pacer allows now, and look again when it says so."""
+        if self._is_stopping:
+            return
+        now = self._clock()
+        while self._ready:
+            if delay := self._pacer.delay(now):
+                self._look_again(delay)
+                return
+            id_ = self._ready.popleft()
+            record = self._waiting.pop(id_)
+            self._flying.add(id_)
+            self._pacer.leave(now)
+            self._sending.add(self._tasks.create_task(self._carry(record, now)))
+        self._pacer.idle(now)
 
-    async def _work(self, id: str) -> None:  # noqa: A002
-        try:
-            while not self._is_stopping:
-                await self._carry(id)
-                if not self._ready or not (self._is_open or len(self._working) == 1):
-                    return
-                id = self._ready.popleft()  # noqa: A001
-        finally:
-            self._working.discard(asyncio.current_task())
+    def _look_again(self, delay: float) -> None:
+        if delay == math.inf:
+            return
+        loop = asyncio.get_running_loop()
+        at = loop.time() + max(delay, SHORTEST_DELAY)
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer, self._timer_at = loop.call_at(at, self._is_time), at
 
-    async def _carry(self, id: str) -> None:  # noqa: A002
-        """Pace, sign, send and judge the record that waits under an id."""
-        if not self._pacer.is_free:
-            await self._pause()
-        record = self._waiting.pop(id)
-        self._flying.add(id)
+    def _is_time(self) -> None:
+        self._timer = None
+        self._pump()
+
+    async def _carry(self, record: Record, left: float) -> None:
+        """Sign, send and judge a record that left the pacer then."""
+        if self._is_stopping:
+            self._flying.remove(record.id)
+            self._sending.discard(asyncio.current_task())
+            self._waiting.setdefault(record.id, record)
+            return
         began = self._clock()
         record.start(began)
         if record.attempts:
@@ -220,25 +241,18 @@ class Upload:
             self.requests.failed += 1
             raise
         finally:
-            self._flying.remove(id)
+            self._flying.remove(record.id)
+            self._sending.discard(asyncio.current_task())
         now = self._clock()
         try:
-            self._conclude(record, answer, token, now - began, now)
+            self._conclude(record, answer, token, left, now - began, now)
         except Halt as halt:
             self._again(record)
             self.stop_sending()
             self._halt(halt)
+        self._pump()
 
-    async def _pause(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._pausing.add(task)
-        try:
-            await self._pacer.turn()
-        finally:
-            self._pausing.discard(task)
-
-    def _conclude(self, record: Record, answer: Answer, token: str, latency: float, now: float) -> None:
+    def _conclude(self, record: Record, answer: Answer, token: str, left: float, latency: float, now: float) -> None:
         """Turn an answer into the record's end or its next try."""
         # The usual answer is one object: to recognise it costs 10 ns, a call that judges it 60.
         judgment = ACCEPTED if answer is OK else self._judge(record, answer)
@@ -252,26 +266,33 @@ class Upload:
                 self.requests.accepted += 1
                 record.attempts += 1
                 self._history.accepted()
-                self._pacer.accepted()
-                self._open()
+                self._pacer.taken(left, now)
                 self._finish(record, Ending(Outcome.ACCEPTED, answer.status, latency))
             case Verdict.REJECT:
                 self.requests.rejected += 1
                 record.attempts += 1
-                self._open()
+                self._history.served()
+                self._pacer.taken(left, now)
                 self._finish(record, _ending(Outcome.REJECTED, answer, judgment, latency))
             case Verdict.THROTTLE:
-                # Everyone is held; the record has used up no attempt and goes first.
+                # The hub is slowed down, the record has used up no attempt and goes first, or when the hub says so.
                 self.requests.throttled += 1
                 rest = self._history.throttled(record, judgment, now)
-                self._pacer.hold(self._retry_after(answer) if rest is None else rest)
+                asked = self._retry_after(answer)
+                self._pacer.throttled(left, now, asked if rest is None else rest)
+                if rest is not None:
+                    self._pacer.block(now, Pauses(rest, rest))
                 record.pause(now)
-                self._again(record, self._backoff.refused(record.bare_refusals))
+                # One that is refused without a cause may be alone in that: the next probe is another's.
+                is_last = judgment.cause is Cause.UNTOLD
+                self._again(record, max(asked or 0.0, self._backoff.refused(record.bare_refusals)), is_last=is_last)
             case Verdict.RETRY:
                 self.requests.failed += 1
+                self._pacer.failed(left, now)
                 self._failed(record, answer, judgment, latency, now)
             case Verdict.HALT:
                 self.requests.failed += 1
+                self._pacer.failed(left, now)
                 self._renew(answer, judgment, token)
                 self._again(record)
 
@@ -286,24 +307,24 @@ class Upload:
     def _retry_after(self, answer: Answer) -> float | None:
         return retry_after(answer, longest=self._traits.longest_retry_after)
 
-    def _open(self) -> None:
-        """The hub works on records: as many workers as the bound allows may send."""
-        if not self._is_open:
-            self._is_open = True
-            self._pump()
-
     def _failed(self, record: Record, answer: Answer, judgment: Judgment, latency: float, now: float) -> None:
         """A transient fault: the record rests, unless it is the hub that is out of reach."""
+        history = self._history
+        history.failed()
         if answer.fault is not None:
-            rest = self._history.unanswered(answer, judgment)
-            if self._history.reach is not Reach.PRESENT:
-                self._is_open = False
-                self._pacer.hold(rest)
-            if self._history.reach is Reach.UNKNOWN or answer.fault.is_unsent:
-                # No record is to blame. Soon one request at a time asks for the hub, each time another record's.
-                record.pause(now)
-                self._again(record, is_last=True)
-                return
+            history.unanswered(answer, judgment)
+        is_to_blame = history.reach is Reach.PRESENT and not history.is_failing
+        if not is_to_blame:
+            self._pacer.block(now, TO_REACH if history.reach is Reach.UNKNOWN else OF_OUTAGE)
+        if (
+            history.reach is Reach.UNKNOWN
+            or history.is_failing
+            or (answer.fault is not None and answer.fault.is_unsent)
+        ):
+            # No record is to blame: one request at a time asks for the hub, each time another record's.
+            record.pause(now)
+            self._again(record, is_last=True)
+            return
         record.attempts += 1
         assert record.began is not None
         asked = self._retry_after(answer) or 0.0

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bulkload.errors import InputError
 from bulkload.ledger import Commit, Ledger, Mark, Run, Session, State, Writer
+from bulkload.pace import Constraint
 from bulkload.record import Outcome, Settlement
 from bulkload.report import Latencies, Latency, Meter, Rate, Records, Requests, Summary, describe, summarize
 from bulkload.report.status import status
@@ -126,9 +127,9 @@ def test_a_sample_counts_what_came_since_the_last_one(clock: Clock) -> None:
     meter.add(0.1)
     meter.add(0.3)
     clock.pass_(2)
-    first = meter.sample(Counts(accepted=10, rejected=2, throttled=3, failed=1), is_starved=False)
+    first = meter.sample(Counts(accepted=10, rejected=2, throttled=3, failed=1), held={}, is_reading=True)
     clock.pass_(1)
-    second = meter.sample(Counts(accepted=15, rejected=2, throttled=3, failed=4), is_starved=False)
+    second = meter.sample(Counts(accepted=15, rejected=2, throttled=3, failed=4), held={}, is_reading=True)
     assert (first.accepted, first.throttled, first.failed, first.rate) == (10, 3, 1, 8.0)
     assert first.p50 == pytest.approx(0.1, rel=0.02)
     assert first.p99 == pytest.approx(0.3, rel=0.02)
@@ -141,36 +142,44 @@ def test_a_sample_counts_what_came_since_the_last_one(clock: Clock) -> None:
 def test_a_short_last_slice_makes_no_peak(clock: Clock) -> None:
     meter = Meter(None)
     clock.pass_(1)
-    meter.sample(Counts(accepted=100), is_starved=False)
+    meter.sample(Counts(accepted=100), held={}, is_reading=True)
     clock.pass_(0.01)
-    meter.sample(Counts(accepted=150), is_starved=False)
+    meter.sample(Counts(accepted=150), held={}, is_reading=True)
     assert meter.peak == 100
     clock.pass_(0)
-    assert meter.sample(Counts(accepted=150), is_starved=False).rate == 0
+    assert meter.sample(Counts(accepted=150), held={}, is_reading=True).rate == 0
 
 
 @pytest.mark.parametrize(
-    ("counts", "busy", "is_starved", "limit"),
+    ("held", "busy", "is_reading", "limit"),
     [
-        (Counts(accepted=50), 0.1, False, "hub latency"),
-        (Counts(accepted=50), 0.1, True, "reader"),
-        (Counts(accepted=50), 0.9, True, "processor"),
-        (Counts(accepted=95), 0.9, True, "cap"),
-        (Counts(accepted=50, throttled=5), 0.9, True, "throttling"),
+        ({}, 0.1, True, "hub latency"),
+        ({"in flight": 0.8, "nothing to send": 0.1}, 0.1, True, "hub latency"),
+        ({"nothing to send": 0.8, "in flight": 0.1}, 0.1, True, "reader"),
+        ({"nothing to send": 0.8}, 0.1, False, "hub latency"),
+        ({"nothing to send": 0.8}, 0.9, True, "processor"),
+        ({"in flight": 0.8}, 0.9, True, "processor"),
+        ({"ramp": 0.8}, 0.1, True, "hub latency"),
+        ({"cap": 0.5, "in flight": 0.4}, 0.9, True, "cap"),
+        ({"throttling": 0.5, "cap": 0.4}, 0.9, True, "throttling"),
     ],
 )
 def test_what_limits_a_second_is_told(
-    clock: Clock,
-    counts: Counts,
-    busy: float,
-    is_starved: bool,
-    limit: str,
+    clock: Clock, held: dict[Constraint, float], busy: float, is_reading: bool, limit: str
 ) -> None:
     meter = Meter(100)
     assert meter.limited_by is None
     clock.pass_(1, busy=busy)
-    meter.sample(counts, is_starved=is_starved)
+    meter.sample(Counts(accepted=50), held=held, is_reading=is_reading)
     assert meter.limited_by == limit
+
+
+def test_each_second_is_limited_by_what_came_in_it(clock: Clock) -> None:
+    meter = Meter(None)
+    for held in ({"cap": 0.9}, {"cap": 0.9, "throttling": 0.8}, {"cap": 0.9, "throttling": 1.7}):
+        clock.pass_(1)
+        meter.sample(Counts(accepted=50), held=held, is_reading=True)
+    assert meter.limited_by == "throttling"
 
 
 def shape(document: dict[str, Any]) -> dict[str, list[str] | None]:

@@ -27,7 +27,10 @@ class Pauses(NamedTuple):
 OF_THROTTLE = Pauses(0.25, 1.0)
 
 # It is out of reach, or fails: no more than one probe a second.
-OF_OUTAGE = Pauses(1.0, 5.0)
+OF_OUTAGE = Pauses(1.0, 30.0)
+
+# It was never reached: that is told within a few seconds.
+TO_REACH = Pauses(0.5, 1.5, 2.0)
 
 
 class Block:

@@ -1,78 +1,90 @@
-"""The cap on requests a second, and the hold of a throttle."""
+"""One for a namespace, shared by all who send: the cap, the adaptive rate and the concurrency as one answer."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+import math
+from collections import defaultdict
+from typing import Literal
 
-from aiolimiter import AsyncLimiter
+from bulkload.pace.adaptive import AdaptiveRate
+from bulkload.pace.block import Pauses
+from bulkload.pace.cap import Cap
+from bulkload.pace.concurrency import Concurrency
 
-Sleep = Callable[[float], Awaitable[None]]
-
-# The part of the cap that may leave at once, so that a loop that wakes late by that much of a second loses nothing.
-BURST = 0.02
-
-# A throttle that names no time holds everyone this long, doubled each time until something is accepted.
-FIRST_HOLD = 0.25
-LONGEST_HOLD = 30.0
-
-
-def limiter(cap: float) -> AsyncLimiter:
-    """A bucket of which no more than `cap` requests leave in any one second.
-
-    Whatever the bucket holds can leave at once on top of what leaks within the second, so the two together are the cap.
-    A bucket of one request spaces them evenly: a second then holds one more than leaks in it.
-    """
-    burst = max(1.0, cap * BURST)
-    if cap < 1:
-        leak = cap
-    elif burst > 1:
-        leak = cap - burst
-    else:
-        leak = int(cap) * (1 - BURST)
-    return AsyncLimiter(burst, burst / leak)
+# What keeps the next request back: the cap, the hub's refusals, what is in flight already, or that there is none.
+Constraint = Literal["cap", "throttling", "in flight", "nothing to send", "ramp"]
 
 
 class Pacer:
-    """One for a namespace, shared by all who send: the cap on requests a second, and the throttle's hold."""
+    """When the next request may leave.
 
-    def __init__(self, cap: float | None = None, *, clock: Callable[[], float], sleep: Sleep = asyncio.sleep) -> None:
-        self.cap = cap
-        self._limiter = limiter(cap) if cap else None
-        self._clock = clock
-        self._sleep = sleep
-        self._held_until = 0.0
-        self._next_hold = FIRST_HOLD
+    `cap` is in requests per second, `workers` the most that may be in flight. Every request is told by `leave`, and its
+    end by one of `taken`, `throttled` and `failed`, with the times at which it left and ended. `held` are the seconds
+    for which each constraint kept requests back.
+    """
+
+    def __init__(self, *, cap: float | None = None, workers: int, now: float) -> None:
+        self.held: defaultdict[Constraint, float] = defaultdict(float)
+        self._cap = Cap(cap) if cap is not None else None
+        self._rate = AdaptiveRate(now)
+        self._concurrency = Concurrency(workers, now)
+        self._constraint: Constraint | None = None
+        self._constrained_at = now
 
     def __repr__(self) -> str:
-        cap = f"{self.cap:g}/s" if self.cap else "uncapped"
-        held = self._held_until - self._clock()
-        return f"<Pacer {cap}, held {held:.1f}s>" if held > 0 else f"<Pacer {cap}>"
+        return f"<Pacer {self._rate!r}, {self._cap or 'no cap'}, {self._concurrency!r}>"
 
     @property
-    def is_free(self) -> bool:
-        """Whether a request may leave without waiting or counting."""
-        return self._limiter is None and self._clock() >= self._held_until
+    def ceiling(self) -> float | None:
+        """What the hub takes, in requests per second; None while it has refused nothing."""
+        return self._rate.ceiling
 
-    async def turn(self) -> None:
-        """Wait until one request may leave."""
-        while True:
-            while (held := self._held_until - self._clock()) > 0:
-                await self._sleep(held)
-            if self._limiter is not None:
-                await self._limiter.acquire()
-            # A hold that began meanwhile costs this turn: turns saved up in it would leave in one burst after it.
-            if self._clock() >= self._held_until:
-                return
+    def delay(self, now: float) -> float:
+        """Seconds until the next request may leave: 0 for now, infinity for not before another one has ended."""
+        rate = self._rate
+        if rate.in_flight >= self._concurrency.limit:
+            self._concurrency.bind()
+            self._constrain("in flight", now)
+            return math.inf
+        if rate.in_flight >= rate.most_in_flight:
+            self._constrain("throttling" if rate.is_throttled else "ramp", now)
+            return math.inf
+        if delay := rate.delay(now):
+            self._constrain("throttling" if rate.is_throttled else "ramp", now)
+            return delay
+        if self._cap is not None and (delay := self._cap.delay()):
+            self._constrain("cap", now)
+            return delay
+        return 0.0
 
-    def hold(self, seconds: float | None) -> None:
-        """The hub throttles: nobody sends for `seconds`, or for a growing while where it names none."""
-        now = self._clock()
-        if not seconds:
-            if now < self._held_until:
-                return
-            seconds = self._next_hold
-            self._next_hold = min(seconds * 2, LONGEST_HOLD)
-        self._held_until = max(self._held_until, now + seconds)
+    def idle(self, now: float) -> None:
+        """There is nothing to send."""
+        self._constrain("nothing to send", now)
 
-    def accepted(self) -> None:
-        """The hub accepted a request: its next throttle is a new one."""
-        self._next_hold = FIRST_HOLD
+    def leave(self, now: float) -> None:
+        """A request leaves, right after `delay` said so."""
+        if self._constraint is not None:
+            self._constrain(None, now)
+        if self._cap is not None:
+            self._cap.leave()
+        self._rate.leave()
+
+    def taken(self, left: float, now: float) -> None:
+        """The hub took a request: it accepted its record, or refused it for the record's sake."""
+        self._rate.taken(left, now)
+        self._concurrency.answered(left, now)
+
+    def throttled(self, left: float, now: float, retry_after: float | None = None) -> None:
+        """The hub refused a request for its own sake, and may have said for how many seconds."""
+        self._rate.throttled(left, now, retry_after)
+
+    def failed(self, left: float, now: float) -> None:
+        """A request came to nothing, for another reason."""
+        self._rate.failed(left, now)
+
+    def block(self, now: float, pauses: Pauses) -> None:
+        """From now on one request at a time leaves, after pauses, until the hub takes one."""
+        self._rate.block(now, pauses)
+
+    def _constrain(self, constraint: Constraint | None, now: float) -> None:
+        if self._constraint is not None:
+            self.held[self._constraint] += now - self._constrained_at
+        self._constraint, self._constrained_at = constraint, now

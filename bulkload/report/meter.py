@@ -3,20 +3,19 @@
 import math
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bulkload.ledger import Sample
 from bulkload.ledger.ledger import now
+from bulkload.pace import Constraint
 from bulkload.upload import Requests
 
 # Buckets grow by 2 %: a percentile is within 1 % of the truth, from a microsecond to hours in under 1,200 buckets.
 _GROWTH = math.log(1.02)
 _SHORTEST = 1e-6
 
-# A second in which this part of the cap was used, of the requests was throttled, of the processor was busy, is
-# limited by it.
-CAP_USED = 0.9
-THROTTLED = 0.01
+# A second in which this part of the processor was busy is limited by it, where it is not by a cap or the hub.
 BUSY = 0.85
 
 
@@ -92,6 +91,7 @@ class Meter:
         self.start()
         self._before = Requests()
         self._limits: Counter[str] = Counter()
+        self._held: dict[Constraint, float] = {}
 
     def __repr__(self) -> str:
         return f"<Meter {self.rate:.0f}/s, {self.limited_by}>"
@@ -114,7 +114,7 @@ class Meter:
         self.latencies.add(latency)
         self._second.add(latency)
 
-    def sample(self, requests: Requests, *, is_starved: bool) -> Sample:
+    def sample(self, requests: Requests, *, held: Mapping[Constraint, float], is_reading: bool) -> Sample:
         """Close a second, in which `requests` grew to what it is now."""
         at, processor = time.monotonic(), time.process_time()
         seconds = max(at - self._at, 1e-9)
@@ -125,7 +125,10 @@ class Meter:
         # A short last slice tells nothing of a peak.
         if seconds > 0.5 or not self.peak:
             self.peak = max(self.peak, self.rate)
-        self._limits[self._limit(sent, throttled, (processor - self._processor) / seconds, is_starved)] += 1
+        busy = (processor - self._processor) / seconds
+        within = {one: seconds - self._held.get(one, 0.0) for one, seconds in held.items()}
+        self._limits[self._limit(within, busy=busy, is_reading=is_reading)] += 1
+        self._held = dict(held)
         self.last = Sample(
             at=now(),
             accepted=requests.accepted - before.accepted,
@@ -139,11 +142,11 @@ class Meter:
         self._before = replace(requests)
         return self.last
 
-    def _limit(self, sent: int, throttled: int, busy: float, is_starved: bool) -> str:  # noqa: FBT001
-        if throttled > sent * THROTTLED:
-            return "throttling"
-        if self._cap and self.rate >= self._cap * CAP_USED:
-            return "cap"
+    def _limit(self, held: Mapping[Constraint, float], *, busy: float, is_reading: bool) -> str:
+        """What kept requests back for most of a second."""
+        constraint = max(held, key=lambda one: held[one], default=None)
+        if constraint in ("cap", "throttling"):
+            return constraint
         if busy >= BUSY:
             return "processor"
-        return "reader" if is_starved else "hub latency"
+        return "reader" if constraint == "nothing to send" and is_reading else "hub latency"

@@ -1,5 +1,6 @@
 """What the answers so far make of the next one: whether the hub is reached, and when the run has to stop."""
 
+from collections import deque
 from enum import Enum
 
 from bulkload.errors import Halt
@@ -10,7 +11,9 @@ from bulkload.wire import Answer, Fault
 
 # A hub that was never reached in a session gets this many tries, a few seconds in all.
 TRIES_TO_REACH = 4
-REST_TO_REACH = 0.5
+
+# So many attempts tell whether the hub as a whole fails.
+LAST_ATTEMPTS = 100
 
 # A 403 without a cause, before anything was ever accepted: asked again this often, this far apart.
 TRIES_OF_BARE_403 = 5
@@ -46,6 +49,8 @@ class History:
         self._refused_since: float | None = None
         self._refused_at = now
         self._unanswered = 0
+        self._attempts: deque[bool] = deque(maxlen=LAST_ATTEMPTS)
+        self._failures = 0
         self._bare_refusals = 0
         self._bare_until = now
 
@@ -57,8 +62,28 @@ class History:
         self.reach = Reach.PRESENT
         self._unanswered = 0
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether most of the last attempts failed: then it is the hub, and no record, that is to blame."""
+        return len(self._attempts) == LAST_ATTEMPTS and self._failures > LAST_ATTEMPTS / 2
+
+    def served(self) -> None:
+        """The hub worked on a record."""
+        self._attempted(is_failed=False)
+
+    def failed(self) -> None:
+        """An attempt came to nothing."""
+        self._attempted(is_failed=True)
+
+    def _attempted(self, *, is_failed: bool) -> None:
+        if len(self._attempts) == LAST_ATTEMPTS:
+            self._failures -= self._attempts[0]
+        self._attempts.append(is_failed)
+        self._failures += is_failed
+
     def accepted(self) -> None:
         """The hub took a record."""
+        self.served()
         self.was_accepted = True
         self._refused_since = None
 
@@ -109,13 +134,13 @@ class History:
             )
         return REST_OF_BARE_403
 
-    def unanswered(self, answer: Answer, judgment: Judgment) -> float | None:
-        """A request got no answer; returns how long everyone waits where the hub was never reached."""
+    def unanswered(self, answer: Answer, judgment: Judgment) -> None:
+        """A request got no answer."""
         self._unanswered += 1
         if self.reach is not Reach.UNKNOWN:
             if self._unanswered >= self._traits.gone_after:
                 self.reach = Reach.GONE
-            return None
+            return
         if answer.fault is Fault.TLS:
             raise Halt(f"the hub is not trusted: {judgment.reason}; give its certificate authority with --ca-file")
         if self._unanswered >= TRIES_TO_REACH:
@@ -123,7 +148,6 @@ class History:
                 f"the hub cannot be reached: {judgment.reason}; "
                 "check the Endpoint of the connection string, and the network"
             )
-        return REST_TO_REACH * self._unanswered
 
 
 def _time(seconds: float) -> str:
