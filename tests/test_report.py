@@ -176,7 +176,12 @@ def test_what_limits_a_second_is_told(
 
 def test_each_second_is_limited_by_what_came_in_it(clock: Clock) -> None:
     meter = Meter(None)
-    for held in ({"cap": 0.9}, {"cap": 0.9, "throttling": 0.8}, {"cap": 0.9, "throttling": 1.7}):
+    seconds: list[dict[Constraint, float]] = [
+        {"cap": 0.9},
+        {"cap": 0.9, "throttling": 0.8},
+        {"cap": 0.9, "throttling": 1.7},
+    ]
+    for held in seconds:
         clock.pass_(1)
         meter.sample(Counts(accepted=50), held=held, is_reading=True)
     assert meter.limited_by == "throttling"

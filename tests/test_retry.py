@@ -597,11 +597,15 @@ def unanswered(history: History, given_answer: Answer = UNREACHED) -> None:
 
 def halt(history: History, *, refusal: Judgment | None = None, now: float = 0.0, lost: Answer = UNREACHED) -> str:
     """The line of the halt that the next answer brings."""
-    with pytest.raises(Halt) as caught:
+
+    def answer() -> None:
         if refusal is not None:
             history.throttled(RECORD, refusal, now)
         else:
             unanswered(history, lost)
+
+    with pytest.raises(Halt) as caught:
+        answer()
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
