@@ -128,6 +128,7 @@ class Upload:
         self._history = History(was_accepted=was_accepted, now=clock(), traits=traits)
         self._unknown = Unknown()
         self._renewed: str | None = None
+        self._served_at = clock()
 
     def __repr__(self) -> str:
         return f"<Upload {self._count} in hand, {len(self._flying)} in flight, {len(self._resting)} resting>"
@@ -266,6 +267,7 @@ class Upload:
                 self.requests.accepted += 1
                 record.attempts += 1
                 self._history.accepted()
+                self._served_at = now
                 self._pacer.taken(left, now)
                 self._finish(record, Ending(Outcome.ACCEPTED, answer.status, latency))
             case Verdict.REJECT:
@@ -316,11 +318,10 @@ class Upload:
         is_to_blame = history.reach is Reach.PRESENT and not history.is_failing
         if not is_to_blame:
             self._pacer.block(now, TO_REACH if history.reach is Reach.UNKNOWN else OF_OUTAGE)
-        if (
-            history.reach is Reach.UNKNOWN
-            or history.is_failing
-            or (answer.fault is not None and answer.fault.is_unsent)
-        ):
+        # A hub that fails for longer than anybody waits may fail because of these very records.
+        is_patient = history.is_failing and now - self._served_at < self._traits.patience
+        is_unsent = answer.fault is not None and answer.fault.is_unsent
+        if history.reach is Reach.UNKNOWN or is_patient or is_unsent:
             # No record is to blame: one request at a time asks for the hub, each time another record's.
             record.pause(now)
             self._again(record, is_last=True)

@@ -294,10 +294,16 @@ class Loader:
         assert self._live is not None
         requests, meter = self._live.upload.requests, self._meter
         latencies = meter.latencies
+        ceiling = self._live.pacer.ceiling
         return replace(
             summary,
             requests=Requests(requests.sent, requests.throttled, requests.retried, requests.failed),
-            rate=Rate(mean=round(requests.sent / meter.elapsed, 3), peak=round(meter.peak, 3), cap=self._settings.rate),
+            rate=Rate(
+                mean=round(requests.sent / meter.elapsed, 3),
+                peak=round(meter.peak, 3),
+                ceiling=ceiling and round(ceiling, 3),
+                cap=self._settings.rate,
+            ),
             latency=Latency(
                 latencies.percentile(50), latencies.percentile(95), latencies.percentile(99), latencies.max or None
             ),

@@ -82,13 +82,13 @@ class LiveSession:
         self._end: Stop | None = None
         self._reader: asyncio.Task[None] | None = None
         self._writer = Writer(ledger.connection, ledger.path, self._unwritable, dead_letters)
-        self._pacer = Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic())
+        self.pacer = Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic())
         self.upload = Upload(
             transport,
             signer,
             settle=self._settle,
             halt=lambda halt: self.stop(halt.exit_code, str(halt)),
-            pacer=self._pacer,
+            pacer=self.pacer,
             backoff=Backoff(max_attempts=settings.max_attempts, record_timeout=settings.record_timeout),
             workers=settings.workers,
             tasks=tasks,
@@ -308,7 +308,7 @@ class LiveSession:
 
     def _sample(self) -> None:
         is_reading = self._reader is not None and not self._reader.done()
-        sample = self._meter.sample(self.upload.requests, held=self._pacer.held, is_reading=is_reading)
+        sample = self._meter.sample(self.upload.requests, held=self.pacer.held, is_reading=is_reading)
         self._samples.append(sample)
 
     def _commit(self) -> None:
