@@ -25,6 +25,7 @@ import bulkload
 from bulkload.emulator import Emulator
 from bulkload.ledger import Commit, Ledger, Run, Writer
 from bulkload.ledger.schema import connect as really_connect
+from bulkload.pace import Pauses
 
 Fields = dict[str, Any]
 
@@ -855,7 +856,7 @@ async def test_how_a_hub_s_answers_are_understood_is_a_keyword(ledger: Path) -> 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that cannot be reached is given up without the rests between its tries."""
-    monkeypatch.setattr("bulkload.retry.history.REST_TO_REACH", 0.01)
+    monkeypatch.setattr("bulkload.upload.TO_REACH", Pauses(0.01, 0.01))
 
 
 async def stopped(hub: bulkload.Hub, source: Path, **flags: Any) -> str:
