@@ -13,7 +13,7 @@ SECONDS = 0.05
 
 # The first limit, and the least.
 FIRST = 40
-LEAST = 16
+LEAST = 32
 
 # Growth from one round to the next, while the latency is within this of the best.
 GROWTH = 1.5
