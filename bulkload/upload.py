@@ -1,4 +1,4 @@
-"""The bounded worker pool: carries records to the hub until each settles.
+"""The upload: carries records to the hub, as many at a time as the pacer allows, until each settles.
 
 Every id in hand is in one of these states, and at most one request for an id is on its way:
 
@@ -79,8 +79,8 @@ class Upload:
     """Takes records by `admit` and tells each one's end by `settle`, until `drain` returns or `stop` is called.
 
     Where the hub refuses the whole run it stops sending by itself and says why by `halt`.
-    The first request leaves alone; once the hub has taken or rejected a record, up to `workers` are in flight. Its
-    workers live in `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything,
+    The first request leaves alone; once the hub has taken or rejected a record, up to `workers` are in flight, each a
+    task in `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything,
     `traits` how its answers are understood; `clock` gives seconds.
     """
 
@@ -128,7 +128,7 @@ class Upload:
         self._history = History(was_accepted=was_accepted, now=clock(), traits=traits)
         self._unknown = Unknown()
         self._renewed: str | None = None
-        self._served_at = clock()
+        self._accepted_at = clock()
 
     def __repr__(self) -> str:
         return f"<Upload {self._count} in hand, {len(self._flying)} in flight, {len(self._resting)} resting>"
@@ -267,7 +267,7 @@ class Upload:
                 self.requests.accepted += 1
                 record.attempts += 1
                 self._history.accepted()
-                self._served_at = now
+                self._accepted_at = now
                 self._pacer.taken(left, now)
                 self._finish(record, Ending(Outcome.ACCEPTED, answer.status, latency))
             case Verdict.REJECT:
@@ -315,11 +315,11 @@ class Upload:
         history.failed()
         if answer.fault is not None:
             history.unanswered(answer, judgment)
-        is_to_blame = history.reach is Reach.PRESENT and not history.is_failing
-        if not is_to_blame:
+        may_be_its_own = history.reach is Reach.PRESENT and not history.is_failing
+        if not may_be_its_own:
             self._pacer.block(now, TO_REACH if history.reach is Reach.UNKNOWN else OF_OUTAGE)
         # A hub that fails for longer than anybody waits may fail because of these very records.
-        is_patient = history.is_failing and now - self._served_at < self._traits.patience
+        is_patient = history.is_failing and now - self._accepted_at < self._traits.patience
         is_unsent = answer.fault is not None and answer.fault.is_unsent
         if history.reach is Reach.UNKNOWN or is_patient or is_unsent:
             # No record is to blame: one request at a time asks for the hub, each time another record's.

@@ -132,13 +132,19 @@ def test_an_episode_cuts_once_however_many_refusals_come() -> None:
     assert rate.is_throttled
 
 
-def blocked(pauses: tuple[float, ...] = (), retry_after: float | None = None) -> tuple[AdaptiveRate, float]:
-    """A rate that the hub blocks, and the time at which it did."""
+def sending() -> AdaptiveRate:
+    """A rate of which the hub took one request, and of which eight are in flight, the first since 0.05."""
     rate = AdaptiveRate(0.0)
     leave_at(rate, 0.0)
     rate.taken(0.0, 0.04)
     for number in range(8):
         leave_at(rate, 0.05 + number * 0.01)
+    return rate
+
+
+def blocked(retry_after: float | None = None) -> tuple[AdaptiveRate, float]:
+    """A rate that the hub blocks, and the time at which it did."""
+    rate = sending()
     for number in range(8):
         rate.throttled(0.05 + number * 0.01, 0.2, retry_after)
     return rate, 0.2
@@ -180,11 +186,7 @@ def test_after_a_block_one_goes_then_2_4_8() -> None:
 
 
 def test_what_left_before_a_block_and_is_never_answered_holds_no_probe_back() -> None:
-    rate = AdaptiveRate(0.0)
-    leave_at(rate, 0.0)
-    rate.taken(0.0, 0.04)
-    for number in range(8):
-        leave_at(rate, 0.05 + number * 0.01)
+    rate = sending()
     rate.block(0.2, OF_OUTAGE)
     assert rate.delay(0.2) == pytest.approx(1.0)
     assert rate.most_in_flight == rate.in_flight + 1

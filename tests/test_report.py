@@ -123,7 +123,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_a_sample_counts_what_came_since_the_last_one(clock: Clock) -> None:
-    meter = Meter(None)
+    meter = Meter()
     meter.add(0.1)
     meter.add(0.3)
     clock.pass_(2)
@@ -140,7 +140,7 @@ def test_a_sample_counts_what_came_since_the_last_one(clock: Clock) -> None:
 
 
 def test_a_short_last_slice_makes_no_peak(clock: Clock) -> None:
-    meter = Meter(None)
+    meter = Meter()
     clock.pass_(1)
     meter.sample(Counts(accepted=100), held={}, is_reading=True)
     clock.pass_(0.01)
@@ -167,7 +167,7 @@ def test_a_short_last_slice_makes_no_peak(clock: Clock) -> None:
 def test_what_limits_a_second_is_told(
     clock: Clock, held: dict[Constraint, float], busy: float, is_reading: bool, limit: str
 ) -> None:
-    meter = Meter(100)
+    meter = Meter()
     assert meter.limited_by is None
     clock.pass_(1, busy=busy)
     meter.sample(Counts(accepted=50), held=held, is_reading=is_reading)
@@ -175,7 +175,7 @@ def test_what_limits_a_second_is_told(
 
 
 def test_each_second_is_limited_by_what_came_in_it(clock: Clock) -> None:
-    meter = Meter(None)
+    meter = Meter()
     seconds: list[dict[Constraint, float]] = [
         {"cap": 0.9},
         {"cap": 0.9, "throttling": 0.8},

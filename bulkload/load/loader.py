@@ -84,7 +84,7 @@ class Loader:
             raise InputError(f"ledger {self._ledger_name} is the source itself; name another with --ledger")
         self._anew = anew
         self._resume = resume
-        self._meter = Meter(self._settings.rate)
+        self._meter = Meter()
         self._live: LiveSession | None = None
         self._step: asyncio.Task[Any] | None = None
         self._stop: Stop | None = None

@@ -81,12 +81,11 @@ class Progress:
 class Meter:
     """Follows a session second by second."""
 
-    def __init__(self, cap: float | None) -> None:
+    def __init__(self) -> None:
         self.latencies = Latencies()
         self.peak = 0.0
         self.rate = 0.0
         self.last: Sample | None = None
-        self._cap = cap
         self._second = Latencies()
         self.start()
         self._before = Requests()
