@@ -42,7 +42,6 @@ _HEAD = (
     ("bound", 31),
     ("kept", 6),
     ("requests", 8),
-    ("workers", 7),
     ("p50, p99 ms", 12),
     ("limited by", 11),
     ("exit", 4),
@@ -70,7 +69,10 @@ class Ran:
 def measure(
     folder: Path, *, names: Sequence[str], factor: float, workers: int | None = None, details: Path | None = None
 ) -> None:
-    """Print a row for each scenario that has one of `names` in its name, as soon as it is over."""
+    """Print a row for each scenario that has one of `names` in its name, as soon as it is over.
+
+    The load has no flag that says anything of its pace; `workers` is there to try what it would change.
+    """
     every = list(scenarios(factor))
     chosen = [scenario for scenario in every if not names or any(name in scenario.name for name in names)]
     if not chosen:
@@ -85,11 +87,11 @@ def measure(
     missed = 0
     try:
         for scenario in chosen:
-            ran = _carry_out(scenario, folder, workers or scenario.workers)
+            ran = _carry_out(scenario, folder, workers)
             run = _counted(scenario, ran)
             verdict = _judged(scenario, ran, run)
             missed += not verdict.is_kept
-            _print_row(_cells(scenario, ran, run, verdict, workers or scenario.workers))
+            _print_row(_cells(scenario, ran, run, verdict))
             if details is not None:
                 _keep(details, scenario, ran)
     except KeyboardInterrupt:
@@ -114,7 +116,7 @@ def _judged(scenario: Scenario, ran: Ran, run: Run) -> Verdict:
     return verdict._replace(is_kept=False, words="; ".join(filter(None, (verdict.words, why))))
 
 
-def _carry_out(scenario: Scenario, folder: Path, workers: int) -> Ran:
+def _carry_out(scenario: Scenario, folder: Path, workers: int | None) -> Ran:
     source, ledger = _source(folder, scenario.records or ENDLESS), folder / "one.ledger"
     machine, _, _ = os.getloadavg()
     before = _children()
@@ -122,7 +124,9 @@ def _carry_out(scenario: Scenario, folder: Path, workers: int) -> Ran:
         assert emulator.stdout is not None
         address = emulator.stdout.readline().strip()
         assert address, f"the emulator of {scenario.name} has not started"
-        load = ["load", str(source), "--ledger", str(ledger), "--workers", str(workers), "--json"]
+        load = ["load", str(source), "--ledger", str(ledger), "--json"]
+        if workers is not None:
+            load += ["--workers", str(workers)]
         if scenario.records is None:
             load += ["--max-duration", f"{scenario.seconds + START}s", "--grace", "2s"]
         with _started(*load, address=address) as loader:
@@ -198,7 +202,7 @@ def _source(folder: Path, count: int) -> Path:
     return path if path.exists() else records.write(path, count)
 
 
-def _cells(scenario: Scenario, ran: Ran, run: Run, verdict: Verdict, workers: int) -> list[str]:
+def _cells(scenario: Scenario, ran: Ran, run: Run, verdict: Verdict) -> list[str]:
     latency, accepted = ran.summary.get("latency", {}), ran.summary.get("records", {}).get("accepted")
     # Its start and its end are not among them, and cost it half a second of processor time.
     hub_seconds = max(1, len(ran.statistics["seconds"]))
@@ -209,7 +213,6 @@ def _cells(scenario: Scenario, ran: Ran, run: Run, verdict: Verdict, workers: in
         scenario.bound,
         "ok" if verdict.is_kept else "MISSED",
         f"{run.seen:,}",
-        str(workers),
         ", ".join(_milliseconds(latency.get(name)) for name in ("p50", "p99")),
         ran.summary.get("limited_by") or "-",
         str(ran.code),

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bulkload.emulator.statistics import Counts
-from bulkload.load.settings import WORKERS
 
 LATENCY = 0.04
-
-# Requests in flight, as a multiple of what the ceiling keeps there at the hub's latency: the pool is never the limit.
-ROOM = 2
 
 # Five in a hundred go wrong, and all kinds of fault are among them.
 FAULTS = "reset=0.02,error=0.02,truncate=0.009,stall=0.001"
@@ -89,7 +85,6 @@ class Scenario:
     latency: float = LATENCY
     seconds: int
     records: int | None = None
-    workers: int = WORKERS
     bound: str
     judge: Callable[[Run], Verdict]
 
@@ -105,19 +100,14 @@ def scenarios(factor: float) -> Iterator[Scenario]:
     for retry_after in (1, 20, None):
         name = "window" if retry_after is None else f"window-retry-after-{retry_after}"
         yield _windows(name, 50 * window, window, retry_after and _stretched(retry_after, factor, least=1))
-    # At 40 ms the loader's own number of workers is at its limit far below this machine's, and so at once.
-    for latency, workers, within in ((0.005, WORKERS, 1), (0.04, 4 * WORKERS, 3)):
-        yield _no_ceiling(latency, workers, within, seconds=_stretched(20, factor, least=8))
+    for latency, within in ((0.005, 1), (0.04, 3)):
+        yield _no_ceiling(latency, within, seconds=_stretched(20, factor, least=8))
     yield _faults(_stretched(20_000, factor, least=2000))
     yield _outage(_stretched(10, factor, least=2), _stretched(20, factor, least=4))
 
 
 def _stretched(number: int, factor: float, *, least: int) -> int:
     return max(min(least, number), round(number * factor))
-
-
-def _workers(rate: float) -> int:
-    return max(WORKERS, round(rate * LATENCY * ROOM))
 
 
 def _retry_after(seconds: int | None) -> tuple[str, ...]:
@@ -135,7 +125,6 @@ def _fixed(rate: int, percent: int, retry_after: int | None, *, seconds: int) ->
         name=f"fixed-{rate}-{percent}%{'' if retry_after is None else '-retry-after'}",
         hub=("--throttle", f"{rate}:{percent}%", *_retry_after(retry_after)),
         seconds=seconds,
-        workers=_workers(rate),
         bound=str(bound),
         judge=lambda run: _keeps(run, rate * seconds, bucket=rate * percent / 100, bound=bound, aim=aim),
     )
@@ -157,7 +146,6 @@ def _schedule(rates: Sequence[int], *, each: int) -> Scenario:
         name="schedule",
         hub=("--throttle-schedule", ",".join(f"{number * each}:{rate}" for number, rate in enumerate(rates))),
         seconds=each * len(rates),
-        workers=_workers(max(rates)),
         bound=str(bound),
         judge=judge,
     )
@@ -197,7 +185,7 @@ def _windows(name: str, requests: int, window: int, retry_after: int | None, *, 
     )
 
 
-def _no_ceiling(latency: float, workers: int, within: int, *, seconds: int) -> Scenario:
+def _no_ceiling(latency: float, within: int, *, seconds: int) -> Scenario:
     """Full speed is the median of what was accepted in each second of the run's second half.
 
     It counts as reached in the first second from whose start to whose end 80 % of that were accepted. Full speed within
@@ -218,7 +206,6 @@ def _no_ceiling(latency: float, workers: int, within: int, *, seconds: int) -> S
         hub=(),
         latency=latency,
         seconds=seconds,
-        workers=workers,
         bound=f"full speed in {within} s, none refused",
         judge=judge,
     )
@@ -244,7 +231,6 @@ def _faults(records: int) -> Scenario:
         hub=("--fault", FAULTS),
         seconds=120,
         records=records,
-        workers=2 * WORKERS,
         bound="all accepted",
         judge=judge,
     )
@@ -271,7 +257,6 @@ def _outage(begin: int, length: int, *, rate: int = 1000) -> Scenario:
         hub=("--throttle", f"{rate}", "--outage", f"{begin}:{length}"),
         seconds=begin + length + records // rate,
         records=records,
-        workers=_workers(rate),
         bound="all accepted, ≤ 1 attempt/s",
         judge=judge,
     )
