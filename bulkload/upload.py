@@ -27,6 +27,7 @@ from bulkload.retry import (
     Cause,
     History,
     Judgment,
+    Outage,
     Reach,
     Traits,
     Unknown,
@@ -127,8 +128,8 @@ class Upload:
         self._traits = traits
         self._history = History(was_accepted=was_accepted, now=clock(), traits=traits)
         self._unknown = Unknown()
+        self._outage = Outage()
         self._renewed: str | None = None
-        self._accepted_at = clock()
 
     def __repr__(self) -> str:
         return f"<Upload {self._count} in hand, {len(self._flying)} in flight, {len(self._resting)} resting>"
@@ -145,7 +146,7 @@ class Upload:
 
     async def admit(self, record: Record) -> bool:
         """Take a record in hand as soon as there is room for it; False when the upload is stopping instead."""
-        while not self._is_stopping and self._count and (self._history.is_failing or self._is_full(record)):
+        while not self._is_stopping and self._count and (self._history.is_down or self._is_full(record)):
             await self._change()
         if self._is_stopping:
             return False
@@ -267,14 +268,13 @@ class Upload:
                 self.requests.accepted += 1
                 record.attempts += 1
                 self._history.accepted()
-                self._accepted_at = now
-                self._pacer.taken(left, now)
+                self._served(left, now)
                 self._finish(record, Ending(Outcome.ACCEPTED, answer.status, latency))
             case Verdict.REJECT:
                 self.requests.rejected += 1
                 record.attempts += 1
                 self._history.served()
-                self._pacer.taken(left, now)
+                self._served(left, now)
                 self._finish(record, _ending(Outcome.REJECTED, answer, judgment, latency))
             case Verdict.THROTTLE:
                 # The hub is slowed down, the record has used up no attempt and goes first, or when the hub says so.
@@ -298,6 +298,12 @@ class Upload:
                 self._renew(answer, judgment, token)
                 self._again(record)
 
+    def _served(self, left: float, now: float) -> None:
+        """The hub worked on a record."""
+        self._pacer.taken(left, now)
+        if self._outage.since is not None:
+            self._outage.end(now)
+
     def _judge(self, record: Record, answer: Answer) -> Judgment:
         """What an answer means, by what came before it; what nobody understands is told once."""
         hide = push_channels(record.body) if answer.body else ()
@@ -315,11 +321,17 @@ class Upload:
         history.failed()
         if answer.fault is not None:
             history.unanswered(answer, judgment)
-        may_be_its_own = history.reach is Reach.PRESENT and not history.is_failing
-        if not may_be_its_own:
-            self._pacer.block(now, TO_REACH if history.reach is Reach.UNKNOWN else OF_OUTAGE)
+        if history.reach is Reach.UNKNOWN:
+            self._pacer.block(now, TO_REACH)
+        elif history.reach is Reach.GONE:
+            self._pacer.block(now, OF_OUTAGE)
+            self._outage.begin(now, f"the hub does not answer any more ({judgment.reason})")
+        elif history.is_down:
+            self._pacer.block(now, OF_OUTAGE)
+            self._outage.begin(now, f"most requests fail ({judgment.reason})")
         # A hub that fails for longer than anybody waits may fail because of these very records.
-        is_patient = history.is_failing and now - self._accepted_at < self._traits.patience
+        is_of_the_hub = history.is_failing or history.reach is Reach.GONE
+        is_patient = is_of_the_hub and self._outage.length(now) < self._traits.patience
         is_unsent = answer.fault is not None and answer.fault.is_unsent
         if history.reach is Reach.UNKNOWN or is_patient or is_unsent:
             # No record is to blame: one request at a time asks for the hub, each time another record's.

@@ -17,6 +17,7 @@ from bulkload.retry import (
     Cause,
     History,
     Judgment,
+    Outage,
     Reach,
     Traits,
     Unknown,
@@ -874,3 +875,24 @@ def test_what_is_told_is_one_printable_line_with_an_end(told: Told) -> None:
         [line] = told(Answer(510 + number, {}, given_body))
         assert line.isprintable()
         assert len(line) < LONGEST_RAW + 100
+
+
+def test_an_outage_is_told_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    outage = Outage()
+    outage.begin(10.0, "the hub does not answer any more (reset)")
+    outage.begin(20.0, "most requests fail (500)")
+    assert outage.length(52.0) == 42.0
+    outage.end(52.0)
+    assert outage.length(60.0) == 0.0
+    assert caplog.messages == [
+        "the hub does not answer any more (reset); records in hand wait, and the run goes on by itself",
+        "the hub works again after 42 s",
+    ]
+
+
+def test_a_hub_that_comes_and_goes_does_not_fill_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    outage = Outage()
+    for second in range(180):
+        outage.begin(second, "most requests fail")
+        outage.end(second + 0.5)
+    assert len(caplog.messages) == 6

@@ -1,6 +1,7 @@
 """Records are carried to a hub until each one settles; everything here happens under virtual time."""
 
 import asyncio
+import random
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
@@ -1133,6 +1134,39 @@ async def test_while_most_attempts_fail_nothing_is_read_and_no_record_fails() ->
     assert desk.outcomes[Outcome.ACCEPTED] >= 19_900
     meanwhile = [request for request in hub.requests if 10 <= request.began < 300]
     assert len(meanwhile) <= 290
+
+
+@virtually
+async def test_a_hub_that_fails_most_requests_is_asked_slowly_and_loses_no_record() -> None:
+    chance = random.Random(1)
+    hub = Hub(lambda _: OK if chance.random() < 0.3 else SERVER_ERROR)
+    async with uploading(hub, workers=200, max_attempts=8) as desk:
+        await desk.carry(records(5000))
+        took = now()
+    assert desk.outcomes[Outcome.ACCEPTED] >= 4990
+    # Without failures its 40 ms would allow 5,000/s.
+    assert 5000 / 300 < took < 5000 / 50
+
+
+@virtually
+async def test_the_last_records_of_a_run_that_all_fail_are_exhausted_once_nobody_waits_any_longer() -> None:
+    hub = Hub(lambda request: SERVER_ERROR if request.record.position >= 1000 else OK)
+    async with uploading(hub, max_attempts=8, traits=Traits(patience=60.0)) as desk:
+        await desk.carry(records(1030))
+        assert now() > 60
+    assert desk.outcomes == {Outcome.ACCEPTED: 1000, Outcome.EXHAUSTED: 30}
+
+
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.TIMEOUT])
+@virtually
+async def test_while_the_hub_is_gone_neither_attempts_nor_record_time_outs_run(fault: Fault) -> None:
+    hub = Hub(lambda _: Answer(0, fault=fault, words="gone") if 1 <= now() < 700 else OK)
+    async with uploading(hub, max_attempts=4, record_timeout=60) as desk:
+        await desk.admit(records(3))
+        await asyncio.sleep(2)
+        # Twenty in a row make it gone; so many are not there, so each comes a few times.
+        await desk.carry(record(position) for position in range(3, 13))
+    assert desk.outcomes == {Outcome.ACCEPTED: 13}
 
 
 @virtually

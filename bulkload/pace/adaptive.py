@@ -174,6 +174,7 @@ class AdaptiveRate:
         self._answered(left, now)
         self._takings.add(left)
         if self._block is not None:
+            # Also where it left before: a hub that fails most requests is asked slowly rather than not at all.
             self._reopen(self._block, now)
             return
         if self._allowed < math.inf:
@@ -267,18 +268,21 @@ class AdaptiveRate:
     def _reopen(self, block: Block, now: float) -> None:
         self._block = None
         self._closed_at = now
-        self._last_block = now - block.began
-        taken = self._takings.total
-        rate = self._opening.rate(block.began, taken - 1)
-        self._opening = Opening(now, taken - 1, self._opening.took(taken - 1))
+        before = self._takings.total - 1
+        rate, last = FIRST_RATE, None
+        if block.pauses is OF_THROTTLE:
+            # A hub that was out of reach tells nothing of how it throttles.
+            self._last_block = now - block.began
+            rate, last = max(1.0, 2 * self._opening.rate(block.began, before)), self._opening.took(before)
+        self._opening = Opening(now, before, last)
         self._allowed, self._allowed_taken = 2, 0
-        self._ramp(min(FIRST_RATE, max(1.0, 2 * rate)), DOUBLING)
+        self._ramp(min(FIRST_RATE, rate), DOUBLING)
 
     def _allow(self, left: float) -> None:
         """Twice as many after all that were allowed; as many as ever once that is more than a ramp begins with."""
         if left > self._opening.began:
             self._allowed_taken += 1
-        if self._last_block is None:
+        if self._shut_at == -math.inf:
             self._allowed = math.inf
         elif self._allowed_taken >= self._allowed:
             self._allowed, self._allowed_taken = 2 * self._allowed, 0

@@ -38,7 +38,7 @@ class Block:
 
     def __init__(self, now: float, pauses: Pauses, expected: float | None = None) -> None:
         self.began = now
-        self._pauses = pauses
+        self.pauses = pauses
         self._pause = pauses.first
         self._expected = expected
         self.probe_at = now
@@ -52,7 +52,7 @@ class Block:
         if self._expected is not None:
             pause = max(pause, (self.began + self._expected - now) * EXPECTED_PART)
         self.probe_at = now + max(pause, retry_after or 0.0)
-        self._pause = min(self._pause * self._pauses.growth, self._pauses.longest)
+        self._pause = min(self._pause * self.pauses.growth, self.pauses.longest)
 
 
 class Opening:

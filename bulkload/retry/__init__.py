@@ -2,6 +2,7 @@
 
 from bulkload.retry.backoff import MAX_ATTEMPTS, RECORD_TIMEOUT, Backoff, refused_rest
 from bulkload.retry.history import History, Reach
+from bulkload.retry.outage import Outage
 from bulkload.retry.traits import USUAL, Traits
 from bulkload.retry.unknown import Unknown
 from bulkload.retry.verdict import ACCEPTED, Cause, Judgment, Verdict, judge, retry_after
@@ -16,6 +17,7 @@ __all__ = [
     "Cause",
     "History",
     "Judgment",
+    "Outage",
     "Reach",
     "Traits",
     "Unknown",

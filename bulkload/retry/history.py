@@ -38,12 +38,14 @@ class Reach(Enum):
 class History:
     """The answers of one session, and whether anything was accepted in the ledger's life.
 
+    The hub `is_down` from when most attempts fail until it works on a record; then so many attempts tell anew.
     Its methods take one answer each, and raise `Halt` where it means that the run has to stop.
     """
 
     def __init__(self, *, was_accepted: bool, now: float, traits: Traits = USUAL) -> None:
         self.reach = Reach.UNKNOWN
         self.was_accepted = was_accepted
+        self.is_down = False
         self._traits = traits
         # The first refusal without a cause since something was accepted, and the last refusal of any cause.
         self._refused_since: float | None = None
@@ -51,6 +53,7 @@ class History:
         self._unanswered = 0
         self._attempts: deque[bool] = deque(maxlen=LAST_ATTEMPTS)
         self._failures = 0
+        self._attempts_since_down = 0
         self._bare_refusals = 0
         self._bare_until = now
 
@@ -70,16 +73,22 @@ class History:
     def served(self) -> None:
         """The hub worked on a record."""
         self._attempted(is_failed=False)
+        if self.is_down:
+            self.is_down = False
+            self._attempts_since_down = 0
 
     def failed(self) -> None:
         """An attempt came to nothing."""
         self._attempted(is_failed=True)
+        if self.is_failing and self._attempts_since_down >= LAST_ATTEMPTS:
+            self.is_down = True
 
     def _attempted(self, *, is_failed: bool) -> None:
         if len(self._attempts) == LAST_ATTEMPTS:
             self._failures -= self._attempts[0]
         self._attempts.append(is_failed)
         self._failures += is_failed
+        self._attempts_since_down += 1
 
     def accepted(self) -> None:
         """The hub took a record."""
