@@ -22,6 +22,7 @@ from tests.processes import (
     OUTCOMES,
     Case,
     Forks,
+    Ran,
     RecordingHub,
     Started,
     counts,
@@ -452,3 +453,25 @@ def _succeeds(*command: str) -> bool:
     except OSError:
         return False
     return ended.returncode == 0
+
+
+class TestALimitOfOpenFiles:
+    def limited(self, tmp_path: Path, hub: RecordingHub, limit: str) -> Ran:
+        write(tmp_path / "d.ndjson", names("id", 500))
+        program = ["sh", "-c", f'{limit}; exec "$@"', "sh", *BULKLOAD]
+        return run("load", "d.ndjson", "--json", program=program, cwd=tmp_path, env=hub.env)
+
+    def test_that_is_too_low_costs_connections_and_no_record(self, tmp_path: Path) -> None:
+        with RecordingHub(delay=0.1) as hub:
+            ran = self.limited(tmp_path, hub, "ulimit -n 100")
+            assert ran.code == 0, ran.err
+            assert ran.summary["requests"]["failed"] == 0
+            assert 30 <= hub.most_in_flight <= 36
+        assert "this process may open 100 files, so at most 36 requests are in flight instead of 800" in ran.err
+
+    def test_that_may_be_raised_is_raised(self, tmp_path: Path) -> None:
+        with RecordingHub(delay=0.1) as hub:
+            ran = self.limited(tmp_path, hub, "ulimit -Sn 70")
+            assert ran.code == 0, ran.err
+            assert hub.most_in_flight > 36
+        assert "may open" not in ran.err
