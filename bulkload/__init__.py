@@ -9,7 +9,7 @@ In short::
 from bulkload.check import check
 from bulkload.errors import BulkloadError, Halt, InputError, LedgerLocked
 from bulkload.hub import Hub
-from bulkload.load import Loader, Settings, load
+from bulkload.load import Loader, Retrier, Settings, load, retry_failed
 from bulkload.report import CheckReport
 from bulkload.report.meter import Progress
 from bulkload.report.status import status
@@ -29,10 +29,12 @@ __all__ = [
     "Rate",
     "Records",
     "Requests",
+    "Retrier",
     "Settings",
     "Summary",
     "Traits",
     "check",
     "load",
+    "retry_failed",
     "status",
 ]

@@ -10,20 +10,23 @@ import base64
 import codecs
 import contextlib
 import csv
+import io
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from glob import escape, glob
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from bulkload.errors import Halt
+from bulkload.mapping.unwrapping import unwrap
 from bulkload.record import Origin, Outcome
-from bulkload.source import Broken
+from bulkload.source import Broken, Place
 from bulkload.source.encoding import CARRIED, is_utf_8
 from bulkload.source.lines import is_text
 from bulkload.source.table import OWN, OWN_HEAD, OWN_ROW, csv_reader, csv_row
@@ -36,6 +39,9 @@ _NEW = ".new"
 
 # The columns that tell of a CSV letter.
 ABOUT = (f"{OWN}source", f"{OWN}position", f"{OWN}outcome", f"{OWN}reason", OWN_ROW, OWN_HEAD)
+
+# How a letter of JSON begins, up to what it tells.
+_HEAD = re.compile(r'\{\s*"_bulkload"\s*:\s*')
 
 # The name by which codecs know how to write a character that they have not: as JSON does.
 _ESCAPED = "bulkload.escaped"
@@ -53,6 +59,22 @@ class Letter(NamedTuple):
     position: int
     outcome: Outcome
     reason: str
+
+
+class Told(Protocol):
+    """What a letter has to tell of a record that settled badly, and the place of its source object."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def place(self) -> Place: ...
+
+    @property
+    def outcome(self) -> Outcome: ...
+
+    @property
+    def detail(self) -> str | None: ...
 
 
 class Laid(Protocol):
@@ -109,6 +131,16 @@ class DeadLetters:
             shelf.close()
             shelf.clear()
 
+    def objects(self, number: int) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
+        """The source objects of a source that its letters hold whole, each with its letter's position.
+
+        They come in no order; somebody may have mended some.
+        """
+        form = self._forms[number]
+        for text, position in self._standing(number):
+            if (datum := form.datum(text)) is not None:
+                yield position, datum
+
     def close(self) -> None:
         self._shelf.close()
         self._shelf = _Shelf(self._stem)
@@ -122,34 +154,43 @@ class DeadLetters:
         for form, texts in rendered.items():
             shelf.put(form, b"".join(texts))
 
-    def _keep(self, shelf: "_Shelf", number: int, is_dead: Callable[[int], bool], objects: int) -> bool:
-        """Take over the letters of a source that stand there and are still true, if they are so many."""
+    def _keep(self, shelf: "_Shelf", number: int, find: Callable[[int], Told | None], objects: int) -> bool:
+        """Take over the letters of a source that stand there, if they are of so many objects, and tell what is true."""
+        form = self._forms[number]
+        wanted = {told.place.offset for _, position in self._standing(number) if (told := find(position)) is not None}
+        if len(wanted) < objects:
+            return False
+        for text, position in self._standing(number):
+            if (told := find(position)) is not None and told.place.offset in wanted:
+                wanted.remove(told.place.offset)
+                # What was never sent is as it was, and its letter may say more than the ledger.
+                is_true = told.outcome is Outcome.INVALID and told.position == position
+                shelf.put(form, text if is_true else form.retold(text, told))
+        return True
+
+    def _standing(self, number: int) -> Iterator[tuple[bytes, int]]:
+        """The letters of a source that stand there: the text of each, and its position."""
         form = self._forms[number]
         path = Path(f"{self._stem}.{form.ending}")
         name = form.writable(self._names[number])
+        # Of sources with the same name, nothing says whose a letter is.
+        if not path.exists() or self._names.count(self._names[number]) > 1:
+            return
         with _failing(path):
-            if not path.exists() or self._names.count(self._names[number]) > 1:
-                return False
-            stands = {position for _, source, position in form.read(path) if source == name}
-            wanted = {position for position in stands if is_dead(position)}
-            if len(wanted) != objects:
-                return False
             for text, source, position in form.read(path):
-                if source == name and position in wanted:
-                    wanted.remove(position)
-                    shelf.put(form, text)
-        return True
+                if source == name:
+                    yield text, position
 
 
 class Rebuild(NamedTuple):
     """How letters come back: written anew, or taken over where all of a source are there.
 
-    `keep` takes the source's number, what tells of a position whether it settled badly, and the number of letters; it
-    returns whether they were taken over.
+    `keep` takes the source's number, what tells by a letter's position which record that settled badly it stands for,
+    and how many letters there have to be; it returns whether they were taken over.
     """
 
     write: Callable[[Sequence[Letter]], None]
-    keep: Callable[[int, Callable[[int], bool], int], bool]
+    keep: Callable[[int, Callable[[int], Told | None], int], bool]
 
 
 class _Shelf:
@@ -230,6 +271,12 @@ class Form(Protocol):
     def read(self, path: Path) -> Iterator[tuple[bytes, str, int]]:
         """The letters of a file: the text of each, its source's name as it was written, and its position."""
 
+    def retold(self, text: bytes, told: Told) -> bytes:
+        """A letter's text with what is true by now, its source object as it stands there."""
+
+    def datum(self, text: bytes) -> bytes | dict[str, Any] | None:
+        """The source object in a letter's text; None where it holds none, or only a part of one."""
+
     def writable(self, text: str) -> str:
         """A text of ours in letters that the file's encoding has."""
 
@@ -291,6 +338,19 @@ class _JsonForm:
                     case {"_bulkload": {"source": str(source), "position": int(position)}}:
                         yield self._encoding.encode(line.rstrip("\n") + "\n", _ESCAPED), source, position
 
+    def retold(self, text: bytes, told: Told) -> bytes:
+        line = self._encoding.decode(text)
+        if (head := _HEAD.match(line)) is None:
+            # Somebody wrote it in another order.
+            return text
+        about, end = json.JSONDecoder().raw_decode(line, head.end())
+        about |= {"position": told.position, "outcome": told.outcome.word, "reason": told.detail or ""}
+        return self._encoding.encode(f"{head[0]}{orjson.dumps(about).decode()}{line[end:]}", _ESCAPED)
+
+    def datum(self, text: bytes) -> bytes | None:
+        inner = unwrap(self._encoding.decode(text).rstrip("\n").encode(errors="surrogatepass"))
+        return inner if isinstance(inner, bytes) else None
+
     def writable(self, text: str) -> str:
         return text
 
@@ -328,6 +388,21 @@ class _CsvForm:
                 if len(row) == place + len(ABOUT) and row[place + 1].isdecimal():
                     yield self._row(row), row[place], int(row[place + 1])
 
+    def retold(self, text: bytes, told: Told) -> bytes:
+        row, place = self._cells(text), len(self._columns)
+        row[place + 1 : place + 4] = [str(told.position), told.outcome.word, self.writable(told.detail or "")]
+        return self._row(row)
+
+    def datum(self, text: bytes) -> dict[str, Any] | None:
+        row, place = self._cells(text), len(self._columns)
+        if row[place + 4] or row[place + 5]:
+            return None
+        return {name: cell for name, cell in zip(self._columns, row, strict=False) if name}
+
+    def _cells(self, text: bytes) -> list[str]:
+        lines = io.StringIO(self._encoding.decode(text), newline="")
+        return next(csv_reader(lines, self._delimiter))
+
     def writable(self, text: str) -> str:
         return text.encode(self._encoding.name, "backslashreplace").decode(self._encoding.name)
 
@@ -354,6 +429,10 @@ class _Encoding:
 
     def encode(self, text: str, errors: str) -> bytes:
         return text.encode(self.name, errors).removeprefix(self.mark)
+
+    def decode(self, data: bytes) -> str:
+        """What `encode` made, as text again."""
+        return (self.mark + data).decode(self.name, CARRIED)
 
 
 class _File:

@@ -32,9 +32,10 @@ class Hub:
     alias: str | None = None
 
     @classmethod
-    def from_connection_string(cls, text: str, *, hub: str | None = None) -> "Hub":
+    def from_connection_string(cls, text: str, *, hub: str | None = None, usual: str | None = None) -> "Hub":
         """Read a connection string as the Azure portal shows it; `hub` names the hub where it has no EntityPath.
 
+        Where neither does, it is called `usual`.
         Raises `InputError` for anything that cannot be used. No message repeats the key.
         """
         fields = _fields(text)
@@ -46,7 +47,7 @@ class Hub:
         scheme, host = _address(fields["endpoint"])
         return cls(
             host=host,
-            name=_agreed_name(hub, fields.get("entitypath")),
+            name=_agreed_name(hub, fields.get("entitypath") or (None if hub else usual)),
             key_name=fields["sharedaccesskeyname"],
             key=fields["sharedaccesskey"],
             scheme=scheme,

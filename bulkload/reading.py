@@ -4,6 +4,7 @@ import codecs
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypedDict
 
 import orjson
@@ -77,6 +78,22 @@ class Reading:
         mapping = MappingFlags(**given)
         usual = find_preset(mapping.preset).records if mapping.preset is not None else None
         return cls(layout=Layout(**layout, usual=usual, is_whole=mapping.each is not None), mapping=mapping, **rules)
+
+    def kept(self) -> dict[str, Any]:
+        """The flags by their names, as JSON can hold them and `of` takes them in any folder.
+
+        Of a function given from Python only the name is left: `{"function": …}`.
+        """
+        layout = {name: getattr(self.layout, name) for name in Layout.__slots__ if name in ReadingFlags.__annotations__}
+        mapping = {name: getattr(self.mapping, name) for name in MappingFlags.__slots__}
+        flags = layout | mapping | {"allow": self.allow, "deny": self.deny}
+        flags["repair"] = sorted(self.mapping.repair)
+        transform = self.mapping.transform
+        if callable(transform):
+            flags["transform"] = {"function": getattr(transform, "__qualname__", type(transform).__qualname__)}
+        elif transform is not None:
+            flags["transform"] = str(Path(transform).absolute())
+        return {name: value for name, value in flags.items() if value not in (None, (), [], {}, False)}
 
     def intake(self, *, api_version: str | None = None) -> Intake:
         """What turns source objects into records; raises `InputError` for a flag that cannot be used."""

@@ -47,6 +47,10 @@ def letter(datum: Datum, *, source: int = 0, position: int = 0, offset: int = 0,
     return Letter(Origin(source, datum, Place(offset, 1)), position, Outcome.INVALID, reason)
 
 
+def told(position: int, outcome: Outcome = Outcome.INVALID, reason: str = "why") -> Dead:
+    return Dead(position, Place(position, 1), outcome, reason)
+
+
 def written(path: Path) -> list[Fields]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
@@ -160,11 +164,38 @@ def test_what_stands_there_is_taken_over_as_far_as_it_is_true(
     [path] = standing(tmp_path / "l.dead")
     before = path.read_bytes()
     with letters.rebuilding() as rebuild:
-        assert rebuild.keep(0, lambda position: position != 1, 2)
-        assert rebuild.keep(1, lambda position: True, 1)
+        assert rebuild.keep(0, lambda position: told(position) if position != 1 else None, 2)
+        assert rebuild.keep(1, told, 1)
     kept = DeadLetters(tmp_path / "k.dead", sources, encoding=encoding)
     kept.write([letter(datum, position=n, source=n // 3) for n, datum in enumerate(data) if n != 1])
     assert path.read_bytes() == standing(tmp_path / "k.dead")[0].read_bytes() != before
+
+
+@pytest.mark.parametrize("columns", [None, ("a", "b")], ids=["ndjson", "csv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_what_stands_there_tells_what_became_of_it_since(
+    tmp_path: Path, columns: tuple[str, ...] | None, encoding: str
+) -> None:
+    letters = DeadLetters(tmp_path / "l.dead", [Source("s", columns)], encoding=encoding)
+    data: list[Datum] = [
+        {"a": "é,\n", "b": str(n)} if columns else f'{{"a": "é{n}", "n": 1.0}}'.encode() for n in range(2)
+    ]
+    letters.write([letter(datum, position=n) for n, datum in enumerate(data)])
+    letters.close()
+    assert list(letters.objects(0)) == list(enumerate(data))
+    [path] = standing(tmp_path / "l.dead")
+    with letters.rebuilding() as rebuild:
+        # Of the second one's object, the record before is the one that settled badly by now.
+        later = {0: told(0, Outcome.EXHAUSTED, "503"), 1: told(7, Outcome.REJECTED, "400 é")}
+        assert rebuild.keep(0, later.get, 2)
+    expected = DeadLetters(tmp_path / "k.dead", [Source("s", columns)], encoding=encoding)
+    expected.write(
+        [
+            Letter(Origin(0, data[0], Place(0, 1)), 0, Outcome.EXHAUSTED, "503"),
+            Letter(Origin(0, data[1], Place(0, 1)), 7, Outcome.REJECTED, "400 é"),
+        ]
+    )
+    assert path.read_bytes() == standing(tmp_path / "k.dead")[0].read_bytes()
 
 
 def test_a_thread_that_was_left_behind_writes_nowhere(tmp_path: Path) -> None:
@@ -513,8 +544,9 @@ def test_graves_give_one_letter_for_a_source_object_of_several_records() -> None
         yield Dead(9, Place(30, 4), Outcome.EXHAUSTED, None)
 
     found = Graves(dead_ones())
-    made = [found.letter(0, b"{}", Place(offset, line)) for line, offset in enumerate((0, 10, 20, 30), start=1)]
-    assert [(each.position, each.reason) if each else None for each in made] == [(0, "a"), (2, "b"), None, (9, "")]
+    made = [found.of(b"{}", Place(offset, line)) for line, offset in enumerate((0, 10, 20, 30), start=1)]
+    letters = [each and each.letter(0) for each in made]
+    assert [(each.position, each.reason) if each else None for each in letters] == [(0, "a"), (2, "b"), None, (9, "")]
     assert found.next is None
 
 
@@ -526,7 +558,9 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         ledger.connection.execute("UPDATE runs SET accepted = 1")
         ledger.connection.execute("INSERT INTO settlements VALUES (0, 0, 'a', 1, 200, 1, 5, 5, NULL, NULL)")
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript("DROP TABLE dead_letters; PRAGMA user_version = 1")
+        connection.executescript("DROP TABLE dead_letters; PRAGMA user_version = 1; ALTER TABLE runs DROP COLUMN flags")
+        for column in ("address", "form", "delimiter", "columns"):
+            connection.execute(f"ALTER TABLE sources DROP COLUMN {column}")
     assert read_state(path).settled == 1
     with closing(Ledger(path, belongs)) as ledger:
         assert list(ledger.dead(0, 0, 10)) == []
@@ -602,7 +636,7 @@ def test_letters_that_somebody_edited_are_not_taken_over_by_half(
     path.write_bytes(b"".join(others) + last)
     is_as_before = edit == "another encoding" and columns is not None
     with letters.rebuilding() as rebuild:
-        assert rebuild.keep(0, lambda position: 0 <= position < 4, 4) is is_as_before
+        assert rebuild.keep(0, lambda position: told(position) if 0 <= position < 4 else None, 4) is is_as_before
     assert path.exists() is is_as_before
 
 
@@ -611,4 +645,4 @@ def test_a_long_cell_is_taken_over(tmp_path: Path) -> None:
     letters.write([letter({"a": "x" * 500_000}, position=0)])
     letters.close()
     with letters.rebuilding() as rebuild:
-        assert rebuild.keep(0, lambda position: True, 1)
+        assert rebuild.keep(0, told, 1)

@@ -336,3 +336,10 @@ def test_a_traceback_does_not_show_the_key() -> None:
         assert KEY not in traceback.format_exc()
     else:
         pytest.fail("a port that is no number was taken")
+
+
+def test_a_usual_name_counts_where_nothing_else_names_the_hub() -> None:
+    text = "Endpoint=sb://n.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey=s"
+    assert Hub.from_connection_string(text, usual="u").name == "u"
+    assert Hub.from_connection_string(text, hub="h", usual="u").name == "h"
+    assert Hub.from_connection_string(f"{text};EntityPath=e", usual="u").name == "e"

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkload.errors import Halt, InputError, LedgerLocked
-from bulkload.ledger import Checkpoint, Commit, Ledger, Mark, Run, Sample, Writer, read_state
+from bulkload.ledger import Checkpoint, Commit, Kept, Ledger, Mark, Recipe, Run, Sample, Writer, read_state
 from bulkload.ledger.lock import Lock
 from bulkload.record import Outcome, Settlement
 from bulkload.source import START, Place
@@ -270,7 +270,7 @@ async def test_the_view_s_columns_are_those_of_the_contract(ledger: Ledger, path
 
 
 def test_the_schema_has_a_number_and_the_tables_of_the_contract(ledger: Ledger, path: Path) -> None:
-    assert rows(path, "PRAGMA user_version") == [(2,)]
+    assert rows(path, "PRAGMA user_version") == [(3,)]
     tables = {name for (name,) in rows(path, "SELECT name FROM sqlite_master")}
     assert {"outcomes", "runs", "sessions", "sources", "samples"} <= tables
     assert ledger.state.run == RUN
@@ -454,6 +454,56 @@ async def test_what_settled_badly_is_told(ledger: Ledger) -> None:
     assert not ledger.state.is_clean
 
 
+def dead_at(position: int, offset: int, outcome: Outcome = Outcome.EXHAUSTED) -> Settlement:
+    return settlement(position, outcome, place=Place(offset, 1), detail="x")
+
+
+async def test_rows_of_what_is_settled_again_are_replaced_and_counted_once(ledger: Ledger) -> None:
+    session = begun(ledger)
+    first = [dead_at(position, position) for position in range(600)]
+    again = [settlement(position, Outcome.REJECTED if position == 7 else Outcome.ACCEPTED) for position in range(530)]
+    assert (
+        await write(
+            ledger,
+            NOTHING._replace(session=session, settlements=first),
+            NOTHING._replace(session=session, again=again),
+        )
+        == []
+    )
+    totals = ledger.state.totals
+    assert (totals[Outcome.ACCEPTED], totals[Outcome.REJECTED], totals[Outcome.EXHAUSTED]) == (529, 1, 70)
+    assert ledger.dead_objects(0) == 71
+    assert [dead.position for dead in ledger.dead(0, 0, 600)] == [7, *range(530, 600)]
+    assert [dead.position for dead in ledger.dead(0, 0, 600, [Outcome.REJECTED])] == [7]
+    assert [each.position for each in ledger.accepted(0, 5, 9)] == [5, 6, 8]
+
+
+async def test_a_letter_tells_of_what_of_its_object_is_dead_by_now(ledger: Ledger) -> None:
+    session = begun(ledger)
+    first = [dead_at(0, 0), *(dead_at(position, 10) for position in range(1, 5)), dead_at(5, 20)]
+    for position in (1, 2, 4):
+        again = [settlement(position)]
+        commits = NOTHING._replace(session=session, again=again)
+        await write(ledger, *([NOTHING._replace(session=session, settlements=first)] if position == 1 else []), commits)
+    found = [dead and dead.position for dead in (ledger.dead_of(0, position) for position in range(-1, 8))]
+    assert found == [None, 0, 3, 3, 3, 3, 5, None, None]
+    await write(ledger, NOTHING._replace(session=session, again=[settlement(3)]))
+    assert [ledger.dead_of(0, position) for position in range(1, 5)] == [None] * 4
+
+
+@pytest.mark.parametrize("address", ["/a/b.ndjson", os.fsdecode(b"/a/\xff.ndjson"), None])
+async def test_what_a_retry_needs_is_kept_and_brought_up_to_date(path: Path, address: str | None) -> None:
+    old = Recipe("{}", (Kept("/old", "ndjson", None, None),))
+    new = Recipe('{"tag":["x"]}', (Kept(address, "csv", ";", ("a", "")),))
+    with closing(Ledger(path, RUN, recipe=old)) as ledger:
+        assert ledger.state.recipe == old
+    with closing(Ledger(path, RUN, recipe=new)):
+        pass
+    assert read_state(path).recipe == new
+    Ledger(path, RUN).close()
+    assert read_state(path).recipe == new
+
+
 async def test_ten_thousand_accepted_rows_take_less_than_85_bytes_each(path: Path) -> None:
     dice = random.Random(1)
     ids = (str(UUID(int=dice.getrandbits(128), version=4)) for _ in count())
@@ -622,7 +672,7 @@ def test_a_newer_ledger_is_refused(path: Path) -> None:
         with pytest.raises(InputError) as refusal:
             use()
         assert str(refusal.value) == (
-            f"ledger {path} is of a newer bulkload (schema 99, this one knows 2); update bulkload"
+            f"ledger {path} is of a newer bulkload (schema 99, this one knows 3); update bulkload"
         )
 
 

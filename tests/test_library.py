@@ -53,6 +53,10 @@ def size(path: Path) -> int:
     return path.stat().st_size
 
 
+def lines_of(path: str) -> int:
+    return Path(path).read_bytes().count(b"\n")
+
+
 def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
@@ -197,6 +201,50 @@ async def test_every_public_name_has_a_type_that_its_users_can_name(hub: bulkloa
     for error, exit_code in ((bulkload.InputError, 2), (bulkload.Halt, 4), (bulkload.LedgerLocked, 75)):
         assert issubclass(error, bulkload.BulkloadError)
         assert error.exit_code == exit_code
+
+
+async def test_what_failed_is_sent_again_with_the_run_s_own_mapping(tmp_path: Path) -> None:
+    def renamed(fields: Fields) -> Iterator[Fields]:
+        yield {**fields, "installationId": f"x-{fields['installationId']}"}
+
+    ledger = tmp_path / "l"
+    async with scripted(lambda _id, number: web.Response(status=500 if number < 3 else 200)) as server:
+        loaded = await bulkload.load(devices(2), hub=server.hub, ledger=ledger, transform=renamed, max_attempts=1)
+        assert (loaded.exit_code, loaded.records.exhausted) == (1, 2)
+        with pytest.raises(bulkload.InputError, match=r"the Python function .*renamed; give it as transform"):
+            await bulkload.retry_failed(ledger, hub=server.hub)
+        summary = await bulkload.retry_failed(ledger, hub=server.hub, transform=renamed, workers=2)
+        assert_sound(replace(summary, requests=replace(summary.requests, sent=2)))
+        assert (summary.exit_code, summary.records.accepted, summary.records.skipped) == (0, 2, 0)
+        assert server.bodies.keys() == {"x-device-0", "x-device-1"}
+        retrier = bulkload.Retrier(ledger, hub=server.hub, rejected=True)
+        assert (await retrier.run()).requests.sent == retrier.progress.settled == 0
+
+
+async def test_a_retry_of_several_iterables_is_refused(tmp_path: Path) -> None:
+    ledger = tmp_path / "l"
+    async with scripted(lambda _id, _number: web.Response(status=500)) as server:
+        await bulkload.load(devices(1), devices(1, 1), hub=server.hub, ledger=ledger, max_attempts=1)
+        with pytest.raises(bulkload.InputError, match="several sources called iterable"):
+            await bulkload.retry_failed(ledger, hub=server.hub)
+
+
+async def test_a_retry_that_is_stopped_leaves_the_rest_exhausted(tmp_path: Path, source: Path) -> None:
+    async with scripted(lambda _id, _number: web.Response(status=500)) as server:
+        loaded = await bulkload.load(source, hub=server.hub, max_attempts=1)
+        server.script = lambda _id, _number: OK()
+        retrier = bulkload.Retrier(loaded.ledger, hub=server.hub, flags={"workers": 1}, resume="again")
+        server.gate.clear()
+        running = asyncio.create_task(retrier.run())
+        await until(lambda: server.sent == 11)
+        retrier.stop(5, "enough")
+        server.gate.set()
+        summary = await running
+        assert (summary.exit_code, summary.reason, summary.resume) == (5, "enough", "again")
+        assert (summary.records.accepted, summary.records.exhausted, summary.records.skipped) == (1, 9, 9)
+        assert lines_of(f"{loaded.ledger}.dead.ndjson") == 9
+        assert (await bulkload.retry_failed(loaded.ledger, hub=server.hub)).exit_code == 0
+        assert server.sent == 20
 
 
 def test_this_file_uses_every_public_name() -> None:

@@ -1031,7 +1031,7 @@ class TestUsage:
         assert not list(tmp_path.glob("*.ledger*"))
 
     def test_help_has_examples_and_version_is_one_line(self, tmp_path: Path, commands: Forks) -> None:
-        verbs = ("load", "status", "emulator")
+        verbs = ("load", "status", "retry", "emulator")
         version, everything, *helps = commands.run_all(
             [Case(["--version"]), Case(["--help"]), *(Case([verb, "--help"]) for verb in verbs)], cwd=tmp_path
         )

@@ -16,6 +16,7 @@ from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
 from bulkload.cli.options import Duration
 from bulkload.cli.program import program
+from bulkload.cli.retry import retry
 from bulkload.cli.status import status
 from bulkload.retry import Traits
 
@@ -27,14 +28,15 @@ def options(command: click.Command) -> set[str]:
     return {name for option in command.params if isinstance(option, click.Option) for name in option.opts}
 
 
-@pytest.mark.parametrize("command", [load, check, emulator], ids=lambda command: command.name)
+@pytest.mark.parametrize("command", [load, check, retry, emulator], ids=lambda command: command.name)
 def test_every_flag_is_in_the_readme(command: click.Command) -> None:
     missing = {name for name in options(command) if not re.search(rf"{name}\b", README)}
     assert missing - {"--help", "-h"} == set()
 
 
 def test_every_flag_in_the_readme_exists() -> None:
-    known = options(load) | options(check) | options(emulator) | options(status) | options(program)
+    commands = (load, check, retry, emulator, status, program)
+    known = {name for command in commands for name in options(command)}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
 
 

@@ -344,7 +344,7 @@ def test_a_partial_run_says_how_to_see_what_failed() -> None:
         elapsed=3.14,
     )
     lines = describe(summary).splitlines()
-    assert lines[:-1] == [
+    assert lines[:-2] == [
         "partial in 3.1 s: 20 records settled (12 of them earlier), 6 failed",
         "  accepted              9  queued by the hub",
         "  superseded            5  replaced by a later record of the same id",
@@ -355,7 +355,9 @@ def test_a_partial_run_says_how_to_see_what_failed() -> None:
         "requests: 8 sent, 812/s",
         "ledger: devices.ndjson.ledger",
     ]
-    assert lines[-1].startswith("what failed: sqlite3 -readonly devices.ndjson.ledger ")
+    assert lines[-2].startswith("what failed: sqlite3 -readonly devices.ndjson.ledger ")
+    assert lines[-1] == "to send what is exhausted again: bulkload retry devices.ndjson.ledger"
+    assert describe(summary, can_retry=False).splitlines() == lines[:-1]
 
 
 async def test_the_command_that_shows_what_failed_shows_it(tmp_path: Path) -> None:

@@ -191,8 +191,11 @@ def _wanted(option: click.Option) -> tuple[tuple[type, ...], str]:
     return (str, int, float), "a text or a number"
 
 
-def real_hub(name: str | None, connection_string_file: Path | None) -> Hub:
-    """The hub that the flags and the environment describe; raises `InputError`."""
+def real_hub(name: str | None, connection_string_file: Path | None, *, usual: str | None = None) -> Hub:
+    """The hub that the flags and the environment describe, called `usual` where none of them names it.
+
+    Raises `InputError`.
+    """
     if connection_string_file is not None:
         try:
             text = connection_string_file.read_text(encoding="utf-8-sig").strip()
@@ -204,10 +207,9 @@ def real_hub(name: str | None, connection_string_file: Path | None) -> Hub:
     else:
         text = os.environ.get(CONNECTION_STRING, "")
     if not text:
-        raise InputError(
-            f"no hub is named: set {CONNECTION_STRING}, or give --connection-string-file FILE; --emulator needs neither"
-        )
-    return Hub.from_connection_string(text, hub=hub_name(name))
+        others = "" if usual is not None else "; --emulator needs neither"
+        raise InputError(f"no hub is named: set {CONNECTION_STRING}, or give --connection-string-file FILE{others}")
+    return Hub.from_connection_string(text, hub=hub_name(name), usual=usual)
 
 
 def of_config(name: str) -> bool:

@@ -14,6 +14,7 @@ from bulkload.cli.check import check
 from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
 from bulkload.cli.presets import presets
+from bulkload.cli.retry import retry
 from bulkload.cli.status import status
 from bulkload.errors import BUG, BulkloadError
 
@@ -34,6 +35,7 @@ def program() -> None:
 program.add_command(load)
 program.add_command(check)
 program.add_command(status)
+program.add_command(retry)
 program.add_command(presets)
 program.add_command(emulator)
 

@@ -1,11 +1,11 @@
 """Opening a ledger for a run, reading where it stands, and keeping its sessions."""
 
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ from bulkload.ledger.checkpoint import Mark
 from bulkload.ledger.lock import Lock
 from bulkload.ledger.schema import (
     MAGIC,
-    PAGE,
     POSITION_BITS,
     TABLES,
     broken,
@@ -27,80 +26,17 @@ from bulkload.ledger.schema import (
     verify,
     write_ahead,
 )
+from bulkload.ledger.state import Recipe, Run, Session, State, state_of, storable
 from bulkload.record import Outcome
 from bulkload.source import Place
 
 # Positions settled beyond a mark are fetched by this many: a few milliseconds of SQLite, a few hundred kilobytes.
 FETCHED_TOGETHER = 10_000
 
+# How a record can end badly.
+BAD = tuple(outcome for outcome in Outcome if not outcome.is_good)
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a ledger belongs to: a hub, a mapping, and the sources with their fingerprints, in order."""
-
-    hub: str
-    sources: tuple[str, ...]
-    fingerprints: tuple[str, ...]
-    mapping: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One process's try at a run; the times are UTC in ISO 8601, and what it ended with is None until then."""
-
-    number: int
-    transport: str
-    started_at: str
-    ended_at: str | None = None
-    outcome: str | None = None
-    exit_code: int | None = None
-    reason: str | None = None
-    resume: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One second of a session: counts within it, requests per second, and latencies in seconds."""
-
-    at: str
-    accepted: int
-    throttled: int
-    failed: int
-    rate: float
-    p50: float | None
-    p99: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Where a run stands by its ledger."""
-
-    run: Run
-    marks: tuple[Mark, ...]
-    totals: dict[Outcome, int]
-    finished_at: str | None
-    session: Session | None
-
-    @property
-    def settled(self) -> int:
-        return sum(self.totals.values())
-
-    @property
-    def read(self) -> int:
-        return sum(mark.read for mark in self.marks)
-
-    @property
-    def filtered(self) -> int:
-        return sum(mark.filtered for mark in self.marks)
-
-    @property
-    def is_finished(self) -> bool:
-        return self.finished_at is not None
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing of what is settled settled badly."""
-        return all(outcome.is_good or not count for outcome, count in self.totals.items())
+_DEAD = "SELECT key, byte_offset, line, outcome, detail, id FROM dead_letters JOIN settlements USING (key)"
 
 
 class Settled(NamedTuple):
@@ -118,6 +54,14 @@ class Dead(NamedTuple):
     place: Place
     outcome: Outcome
     detail: str | None
+    installation_id: str | None = None
+
+
+class Accepted(NamedTuple):
+    """One record that the hub queued."""
+
+    position: int
+    installation_id: str
 
 
 class Ledger:
@@ -126,12 +70,15 @@ class Ledger:
     `path` is made where it does not exist. A ledger of another hub or mapping, or of other sources, is refused with
     `InputError`; with `restart`, one of another version of the same sources is put aside first. One in which nothing
     is settled belongs to nobody yet and is replaced; with `anew`, a finished one of the same hub is replaced as well.
-    One that another process holds raises `LedgerLocked`.
+    One that another process holds raises `LedgerLocked`. `recipe` is kept for a retry.
     """
 
-    def __init__(self, path: Path, run: Run, *, restart: bool = False, anew: bool = False) -> None:
+    def __init__(
+        self, path: Path, run: Run, *, recipe: Recipe | None = None, restart: bool = False, anew: bool = False
+    ) -> None:
         self.path = path
         self.put_aside: Path | None = None
+        self._recipe = recipe
         self._lock = Lock(path)
         try:
             require_sqlite(self._lock.head(len(MAGIC)), path)
@@ -175,8 +122,21 @@ class Ledger:
             write_ahead(self.connection, self.path)
             self._create(run)
         elif not is_finished:
-            write_ahead(self.connection, self.path)
-            migrate(self.connection)
+            self._write_on()
+
+    def reopen(self) -> None:
+        """Make ready to write to it again, although its run is finished."""
+        try:
+            self._write_on()
+        except sqlite3.Error as exc:
+            raise unusable(self.path, exc) from exc
+
+    def _write_on(self) -> None:
+        write_ahead(self.connection, self.path)
+        migrate(self.connection)
+        self.connection.execute("BEGIN")
+        self._keep_recipe()
+        self.connection.execute("COMMIT")
 
     def _begin_anew(self, clear: Callable[[], object]) -> None:
         """Leave the old ledger whole, get it out of the way, and hold a new one before the old one is let go."""
@@ -197,14 +157,31 @@ class Ledger:
         execute("INSERT INTO runs (begun_at, hub, mapping) VALUES (?, ?, ?)", (now(), run.hub, run.mapping))
         execute("INSERT INTO hubs VALUES (0, ?)", (run.hub,))
         for number, source in enumerate(zip(run.sources, run.fingerprints, strict=True)):
-            execute("INSERT INTO sources VALUES (?, ?, ?, 0, 1, 0, 0, 0, 0)", (number, *source))
+            execute(
+                "INSERT INTO sources (number, name, fingerprint, byte_offset, line, position, filtered, read, "
+                "is_finished) VALUES (?, ?, ?, 0, 1, 0, 0, 0, 0)",
+                (number, *source),
+            )
+        self._keep_recipe()
         execute("COMMIT")
+
+    def _keep_recipe(self) -> None:
+        """Write down how this session reads the sources: they may stand elsewhere than for the one before."""
+        if self._recipe is None:
+            return
+        execute = self.connection.execute
+        execute("UPDATE runs SET flags = ?", (self._recipe.flags,))
+        for number, (address, form, delimiter, columns) in enumerate(self._recipe.sources):
+            execute(
+                "UPDATE sources SET address = ?, form = ?, delimiter = ?, columns = ? WHERE number = ?",
+                (storable(address), form, delimiter, json.dumps(columns), number),
+            )
 
     @property
     def state(self) -> State:
         """Where the run stands by what is on the disk."""
         try:
-            return _state(self.connection)
+            return state_of(self.connection)
         except sqlite3.Error as exc:
             raise unusable(self.path, exc) from exc
 
@@ -214,32 +191,60 @@ class Ledger:
         for key, outcome, detail in self._rows(query, source, start.position, start.read):
             yield Settled(key, Outcome(outcome), detail)
 
-    def dead(self, source: int, start: int, end: int) -> Generator[Dead, None, None]:
+    def dead(
+        self, source: int, start: int, end: int, outcomes: Collection[Outcome] = BAD
+    ) -> Generator[Dead, None, None]:
         """What of a source settled badly from position `start` up to `end`, in the order of positions."""
+        query = f"{_DEAD} WHERE key >= ? AND key < ? AND outcome IN ({_listed_numbers(outcomes)}) ORDER BY key LIMIT ?"
+        for position, *columns in self._rows(query, source, start, end):
+            yield _dead(position, *columns)
+
+    def accepted(self, source: int, start: int, end: int) -> Generator[Accepted, None, None]:
+        """What of a source the hub queued from position `start` up to `end`, in the order of positions."""
         query = (
-            "SELECT key, byte_offset, line, outcome, detail FROM dead_letters JOIN settlements USING (key) "
-            "WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
+            f"SELECT key, id FROM settlements WHERE key >= ? AND key < ? AND outcome = {Outcome.ACCEPTED.value} "
+            "ORDER BY key LIMIT ?"
         )
-        for key, offset, line, outcome, detail in self._rows(query, source, start, end):
-            yield Dead(key, Place(offset, line), Outcome(outcome), detail)
+        for position, id_ in self._rows(query, source, start, end):
+            yield Accepted(position, id_)
 
     def dead_objects(self, source: int) -> int:
         """How many of a source's objects have a record that settled badly."""
         base = source << POSITION_BITS
-        query = "SELECT count(DISTINCT byte_offset) FROM dead_letters WHERE key >= ? AND key < ?"
-        return int(self._one(query, base, base + (1 << POSITION_BITS)))
+        query = (
+            "SELECT count(DISTINCT byte_offset) FROM dead_letters JOIN settlements USING (key) "
+            f"WHERE key >= ? AND key < ? AND outcome IN ({_listed_numbers(BAD)})"
+        )
+        [[number]] = self._fetched(self.connection, query, base, base + (1 << POSITION_BITS))
+        return int(number)
 
-    def is_dead(self, source: int, position: int) -> bool:
-        """Whether a record settled badly."""
+    def dead_of(self, source: int, position: int) -> Dead | None:
+        """What a letter of this position tells of: that record, or another of its source object that settled badly.
+
+        None where no record of the object did, or where none ever did.
+        """
         if not 0 <= position < 1 << POSITION_BITS:
-            return False
-        return bool(self._one("SELECT count(*) FROM dead_letters WHERE key = ?", (source << POSITION_BITS) + position))
-
-    def _one(self, query: str, *values: int) -> Any:
+            return None
+        key = (source << POSITION_BITS) + position
         try:
-            return self.connection.execute(query, values).fetchone()[0]
+            found = self.connection.execute(f"{_DEAD} WHERE key = ?", (key,)).fetchone()
+            if found is None:
+                return None
+            if Outcome(found[3]).is_good:
+                found = self._other_dead(key, offset=found[1])
         except sqlite3.Error as exc:
             raise unusable(self.path, exc) from exc
+        return _dead(found[0] - (source << POSITION_BITS), *found[1:]) if found is not None else None
+
+    def _other_dead(self, key: int, *, offset: int) -> Any:
+        """A row of the same source object that settled badly: the rows of one object follow one another."""
+        for others in (f"{_DEAD} WHERE key > ? ORDER BY key", f"{_DEAD} WHERE key < ? ORDER BY key DESC"):
+            for row in self.connection.execute(others, (key,)):
+                if row[0] >> POSITION_BITS != key >> POSITION_BITS or row[1] != offset:
+                    break
+                if not Outcome(row[3]).is_good:
+                    return row
+        return None
 
     def _rows(self, query: str, source: int, start: int, end: int) -> Generator[list[Any], None, None]:
         """Rows of a source's positions from `start` to `end`, a number at a time; each begins with its position."""
@@ -247,14 +252,14 @@ class Ledger:
             return
         base = source << POSITION_BITS
         with closing(connect(self.path, is_read_only=True)) as connection:
-            while rows := self._fetched(connection, query, base + start, base + end):
+            while rows := self._fetched(connection, query, base + start, base + end, FETCHED_TOGETHER):
                 for key, *columns in rows:
                     yield [key - base, *columns]
                 start = rows[-1][0] - base + 1
 
-    def _fetched(self, connection: sqlite3.Connection, query: str, start: int, end: int) -> list[Any]:
+    def _fetched(self, connection: sqlite3.Connection, query: str, *values: int) -> list[Any]:
         try:
-            return connection.execute(query, (start, end, FETCHED_TOGETHER)).fetchall()
+            return connection.execute(query, values).fetchall()
         except sqlite3.Error as exc:
             raise unusable(self.path, exc) from exc
 
@@ -307,54 +312,17 @@ class Ledger:
             self.connection.close()
 
 
-def read_state(path: Path) -> State:
-    """Where the run of a ledger stands, also while another process writes to it; raises `InputError`."""
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError as exc:
-        raise InputError(f"ledger {path} does not exist; check the path") from exc
-    except OSError as exc:
-        raise InputError(f"ledger {path} cannot be read: {exc.strerror}; check the path") from exc
-    # After a kill SQLite has to fold its log in, which it does only for one who may write.
-    is_read_only = not os.access(path, os.W_OK)
-    with closing(connect(path, is_read_only=is_read_only)) as connection:
-        try:
-            if is_unmade(connection):
-                # SQLite takes a short text for an empty database; its own files are made of whole pages.
-                words = "is not a ledger" if size % PAGE else "is empty; its run did not begin"
-                raise InputError(f"{path} {words}")
-            verify(connection, path)
-            return _state(connection)
-        except sqlite3.Error as exc:
-            raise unusable(path, exc) from exc
-
-
 def now() -> str:
     """The time as ledgers hold it: UTC, ISO 8601, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _state(connection: sqlite3.Connection) -> State:
-    connection.execute("BEGIN")
-    hub, mapping, finished_at, *counts = connection.execute(
-        "SELECT hub, mapping, finished_at, accepted, invalid, rejected, exhausted, superseded FROM runs"
-    ).fetchone()
-    sources = connection.execute(
-        "SELECT name, fingerprint, byte_offset, line, position, filtered, read, is_finished "
-        "FROM sources ORDER BY number"
-    ).fetchall()
-    session = connection.execute(
-        "SELECT number, transport, started_at, ended_at, outcome, exit_code, reason, resume "
-        "FROM sessions ORDER BY number DESC LIMIT 1"
-    ).fetchone()
-    connection.execute("COMMIT")
-    return State(
-        run=Run(hub, tuple(row[0] for row in sources), tuple(row[1] for row in sources), mapping),
-        marks=tuple(Mark(Place(row[2], row[3]), row[4], row[5], row[6], bool(row[7])) for row in sources),
-        totals=dict(zip(Outcome, counts, strict=True)),
-        finished_at=finished_at,
-        session=Session(*session) if session else None,
-    )
+def _dead(position: int, offset: int, line: int, outcome: int, detail: str | None, id_: str | None) -> Dead:
+    return Dead(position, Place(offset, line), Outcome(outcome), detail, id_)
+
+
+def _listed_numbers(outcomes: Collection[Outcome]) -> str:
+    return ", ".join(str(outcome.value) for outcome in outcomes)
 
 
 def _refuse_foreign(path: Path, found: Run, run: Run, *, restart: bool) -> None:

@@ -14,7 +14,7 @@ PAGE = 512
 
 # "blkl": tells a ledger from another program's SQLite file.
 APPLICATION_ID = 0x626C6B6C
-VERSION = 2
+VERSION = 3
 
 # A settlement's key holds its source above and its position below, so that one integer index serves both.
 POSITION_BITS = 40
@@ -22,12 +22,25 @@ POSITION_BITS = 40
 _WORDS = " ".join(f"WHEN {outcome.value} THEN '{outcome.word}'" for outcome in Outcome)
 
 # Where the source objects of what settled badly begin, so that dead letters are found without reading all before them.
+# A row stays when a retry settles its record well: a letter that is not yet rewritten may bear its position.
 _DEAD_LETTERS = """
 CREATE TABLE dead_letters (key INTEGER PRIMARY KEY, byte_offset INTEGER NOT NULL, line INTEGER NOT NULL);
 """
 
+# The first version that keeps what a retry has to know of its run.
+WITH_RECIPE = 3
+
+# What opens the sources again with the flags of their run, from any folder.
+_RECIPE = """
+ALTER TABLE runs ADD COLUMN flags TEXT;
+ALTER TABLE sources ADD COLUMN address;
+ALTER TABLE sources ADD COLUMN form TEXT;
+ALTER TABLE sources ADD COLUMN delimiter TEXT;
+ALTER TABLE sources ADD COLUMN columns TEXT;
+"""
+
 # What turns a ledger of a version into one of the next. What settled badly before version 2 has no dead letters.
-_MIGRATIONS = {1: _DEAD_LETTERS}
+_MIGRATIONS = {1: _DEAD_LETTERS, 2: _RECIPE}
 
 # Numbers instead of words and times in whole microseconds and milliseconds keep a row of an accepted record small.
 TABLES = f"""
@@ -54,6 +67,7 @@ CREATE TABLE sources (
     read INTEGER NOT NULL,
     is_finished INTEGER NOT NULL
 );
+{_RECIPE}
 CREATE TABLE sessions (
     number INTEGER PRIMARY KEY,
     version TEXT NOT NULL,

@@ -6,17 +6,19 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from bulkload.dead_letters import DeadLetters, Letter
 from bulkload.ledger.checkpoint import Mark
-from bulkload.ledger.ledger import Sample
 from bulkload.ledger.schema import POSITION_BITS, broken
+from bulkload.ledger.state import Sample
 from bulkload.record import Outcome, Settlement
+
+T = TypeVar("T")
 
 # Rows go in by one statement for so many. executemany gives up the interpreter lock for every row, and beside a busy
 # loop each return of it waits for the switch interval: 33 rows/s were measured, against 24,000/s this way. A few fixed
@@ -27,20 +29,27 @@ ROWS_TOGETHER = (500, 25, 1)
 BEHIND = 0.5
 
 
-def _inserts(table: str, columns: int) -> dict[int, str]:
-    row = f"({','.join('?' * columns)})"
-    return {size: f"INSERT INTO {table} VALUES {','.join([row] * size)}" for size in ROWS_TOGETHER}
+def _of_sizes(statement: str, row: str) -> dict[int, str]:
+    """A statement about so many rows, by their number; ``{}`` is where they stand in it."""
+    return {size: statement.format(",".join([row] * size)) for size in ROWS_TOGETHER}
 
 
-_SETTLEMENTS = _inserts("settlements", 10)
-_DEAD_LETTERS = _inserts("dead_letters", 3)
+def _row_of(columns: int) -> str:
+    return f"({','.join('?' * columns)})"
+
+
+_SETTLEMENTS = _of_sizes("INSERT INTO settlements VALUES {}", _row_of(10))
+_SETTLED_AGAIN = _of_sizes("REPLACE INTO settlements VALUES {}", _row_of(10))
+_DEAD_LETTERS = _of_sizes("INSERT INTO dead_letters VALUES {}", _row_of(3))
+_OUTCOMES = _of_sizes("SELECT outcome FROM settlements WHERE key IN ({})", "?")
 _UPDATE_TOTALS = f"UPDATE runs SET {', '.join(f'{outcome.word} = {outcome.word} + ?' for outcome in Outcome)}"
 
 
 class Commit(NamedTuple):
     """What goes to the disk together: settlements, and the marks, samples and counts that are true with them.
 
-    `letters` are the dead letters that belong to the settlements; they are written before these count.
+    `letters` are the dead letters that belong to the settlements; they are written before these count. `again` are
+    settlements of records that were settled before, and whose rows they replace.
     """
 
     session: int
@@ -52,6 +61,12 @@ class Commit(NamedTuple):
     retried: int
     failed: int
     letters: Sequence[Letter] = ()
+    again: Sequence[Settlement] = ()
+
+    @property
+    def size(self) -> int:
+        """How many settlements it holds."""
+        return len(self.settlements) + len(self.again)
 
 
 class Writer:
@@ -86,7 +101,7 @@ class Writer:
         return f"<Writer of {self._path}, {self.backlog} settlements behind>"
 
     def post(self, commit: Commit) -> None:
-        self.backlog += len(commit.settlements)
+        self.backlog += commit.size
         self._posted.append(time.monotonic())
         self._commits.put(commit)
 
@@ -110,7 +125,7 @@ class Writer:
                 commit = reduce(_together, commits)
                 if not self._has_failed:
                     self._try(commit)
-                self._loop.call_soon_threadsafe(self._written, len(commits), len(commit.settlements))
+                self._loop.call_soon_threadsafe(self._written, len(commits), commit.size)
         finally:
             self._loop.call_soon_threadsafe(self._done.set)
 
@@ -158,13 +173,15 @@ class Writer:
             self._dead_letters.write(commit.letters)
         execute = self._connection.execute
         settlements = commit.settlements
+        totals = Counter(settlement.outcome for settlement in (*settlements, *commit.again))
         execute("BEGIN IMMEDIATE")
         self._insert(_SETTLEMENTS, [_row(settlement) for settlement in settlements])
         self._insert(
             _DEAD_LETTERS,
             [(_key(settlement), *settlement.place) for settlement in settlements if settlement.place is not None],
         )
-        totals = Counter(settlement.outcome for settlement in commit.settlements)
+        totals.subtract(self._outcomes([_key(settlement) for settlement in commit.again]))
+        self._insert(_SETTLED_AGAIN, [_row(settlement) for settlement in commit.again])
         execute(_UPDATE_TOTALS, [totals[outcome] for outcome in Outcome])
         for number, mark in commit.marks.items():
             execute(
@@ -193,11 +210,24 @@ class Writer:
         execute("COMMIT")
 
     def _insert(self, statements: dict[int, str], rows: Sequence[tuple[int | str | None, ...]]) -> None:
-        start = 0
-        for size, statement in statements.items():
-            while len(rows) - start >= size:
-                self._connection.execute(statement, list(chain.from_iterable(rows[start : start + size])))
-                start += size
+        for statement, part in _parts(statements, rows):
+            self._connection.execute(statement, list(chain.from_iterable(part)))
+
+    def _outcomes(self, keys: Sequence[int]) -> list[Outcome]:
+        """How the records of these keys are settled by now."""
+        found: list[Outcome] = []
+        for statement, part in _parts(_OUTCOMES, keys):
+            found += [Outcome(outcome) for (outcome,) in self._connection.execute(statement, part).fetchall()]
+        return found
+
+
+def _parts(statements: dict[int, str], items: Sequence[T]) -> Iterator[tuple[str, Sequence[T]]]:
+    """The items in parts, each with the statement for as many."""
+    start = 0
+    for size, statement in statements.items():
+        while len(items) - start >= size:
+            yield statement, items[start : start + size]
+            start += size
 
 
 def _together(one: Commit, other: Commit) -> Commit:
@@ -207,6 +237,7 @@ def _together(one: Commit, other: Commit) -> Commit:
         marks=one.marks | other.marks,
         samples=[*one.samples, *other.samples],
         letters=[*one.letters, *other.letters],
+        again=[*one.again, *other.again],
     )
 
 

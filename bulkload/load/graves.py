@@ -1,7 +1,8 @@
-"""Finding the source objects of what settled badly in earlier sessions, so that dead letters are built anew."""
+"""Finding the source objects of what settled badly in earlier sessions, for their dead letters and for a retry."""
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
+from typing import NamedTuple
 
 from bulkload.dead_letters import Letter
 from bulkload.ledger import Dead
@@ -11,12 +12,25 @@ from bulkload.source import Datum, Place, Source
 # Bytes between two of them that are read through rather than jumped over; opening a file anew costs about as much.
 GAP = 4 * 1024 * 1024
 
-# Letters handed over together.
+# Source objects handed over together.
 TOGETHER = 1000
 
 
+class Grave(NamedTuple):
+    """A source object, and which of its records settled badly, in the order of positions."""
+
+    datum: Datum
+    place: Place
+    dead: list[Dead]
+
+    def letter(self, number: int) -> Letter:
+        """Its letter, as an object of the source of this number."""
+        first = self.dead[0]
+        return Letter(Origin(number, self.datum, self.place), first.position, first.outcome, first.detail or "")
+
+
 class Graves:
-    """What of one source settled badly, in the order in which it stands there; one for each source object."""
+    """What of one source settled badly, in the order in which it stands there."""
 
     def __init__(self, dead: Generator[Dead, None, None]) -> None:
         self._dead = dead
@@ -29,28 +43,30 @@ class Graves:
         """Look no further."""
         self._dead.close()
 
-    def letter(self, number: int, datum: Datum, place: Place) -> Letter | None:
-        """The letter of the source object at a place, if one of its records settled badly."""
+    def of(self, datum: Datum, place: Place) -> Grave | None:
+        """The grave of the source object at a place, if one of its records settled badly."""
         while self.next is not None and self.next.place.offset < place.offset:
-            self.next = next(self._dead, None)
-        if self.next is None or self.next.place.offset != place.offset:
-            return None
-        dead = self.next
+            self._advance()
+        dead: list[Dead] = []
         while self.next is not None and self.next.place.offset == place.offset:
-            self.next = next(self._dead, None)
-        return Letter(Origin(number, datum, place), dead.position, dead.outcome, dead.detail or "")
+            dead.append(self.next)
+            self._advance()
+        return Grave(datum, place, dead) if dead else None
+
+    def _advance(self) -> None:
+        self.next = next(self._dead, None)
 
 
-async def letters(number: int, source: Source, graves: Graves) -> AsyncGenerator[list[Letter], None]:
-    """Read a source again where its dead letters come from."""
-    found: list[Letter] = []
+async def visited(source: Source, graves: Graves) -> AsyncGenerator[list[Grave], None]:
+    """Read a source again where its graves are."""
+    found: list[Grave] = []
     while graves.next is not None:
         start = graves.next.place
         async with aclosing(source.batches(start)) as batches:
             async for batch in batches:
                 for datum, offset, line in batch.placed():
-                    if (letter := graves.letter(number, datum, Place(offset, line))) is not None:
-                        found.append(letter)
+                    if (grave := graves.of(datum, Place(offset, line))) is not None:
+                        found.append(grave)
                 if len(found) >= TOGETHER:
                     yield found
                     found = []
@@ -61,3 +77,10 @@ async def letters(number: int, source: Source, graves: Graves) -> AsyncGenerator
                 break
     if found:
         yield found
+
+
+async def letters(number: int, source: Source, graves: Graves) -> AsyncGenerator[list[Letter], None]:
+    """The letters of a source that can be read again, a number at a time."""
+    async with aclosing(visited(source, graves)) as found:
+        async for some in found:
+            yield [grave.letter(number) for grave in some]

@@ -5,7 +5,7 @@ import os
 import re
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from bulkload.client import API_VERSION
 from bulkload.errors import InputError, require, require_value
@@ -20,8 +20,8 @@ GRACE = 20.0
 PERCENT_FROM = 1000
 
 
-class Flags(ReadingFlags, total=False):
-    """The keywords of `load`; their meaning and defaults are those of `Settings` and of `Reading`."""
+class SendingFlags(TypedDict, total=False):
+    """The keywords of `load` and `retry_failed` that say how records are sent; see `Settings`."""
 
     workers: int
     rate: float | None
@@ -31,13 +31,18 @@ class Flags(ReadingFlags, total=False):
     max_duration: float | None
     grace: float
     wait_lock: float
-    limit: int | None
-    min_records: int
-    when_changed: Literal["refuse", "restart"]
     transport: Literal["auto", "aiohttp"]
     api_version: str
     ca_file: str | os.PathLike[str] | None
     traits: Traits
+
+
+class Flags(ReadingFlags, SendingFlags, total=False):
+    """The keywords of `load`; their meaning and defaults are those of `Settings` and of `Reading`."""
+
+    limit: int | None
+    min_records: int
+    when_changed: Literal["refuse", "restart"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

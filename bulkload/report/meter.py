@@ -49,7 +49,10 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A run at this moment. `rate` is requests per second in the last second, sizes are in bytes."""
+    """A run at this moment. `rate` is requests per second in the last second.
+
+    Sizes are in bytes, those of a retry in records.
+    """
 
     settled: int
     accepted: int

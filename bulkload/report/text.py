@@ -15,8 +15,11 @@ _EXPLAINED = {
 }
 
 
-def describe(summary: Summary) -> str:
-    """Several lines: the outcome and why, the records by their end, the requests, and what to type next."""
+def describe(summary: Summary, *, can_retry: bool = True) -> str:
+    """Several lines: the outcome and why, the records by their end, the requests, and what to type next.
+
+    `can_retry` says whether the hub is still there.
+    """
     lines = [_headline(summary)]
     for name, words in _EXPLAINED.items():
         if (number := getattr(summary.records, name)) or name == "accepted":
@@ -27,6 +30,8 @@ def describe(summary: Summary) -> str:
         lines.append(f"what failed: {_listing(summary.ledger)}")
     if summary.dead_letters:
         lines.append(f"dead letters: {summary.dead_letters} (mend it and load it)")
+    if can_retry and summary.outcome == "partial" and summary.records.exhausted:
+        lines.append(f"to send what is exhausted again: bulkload retry {shlex.quote(summary.ledger)}")
     if summary.resume:
         lines.append(f"to continue: {summary.resume}")
     return "\n".join(lines)

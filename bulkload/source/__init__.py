@@ -1,7 +1,7 @@
 """Source objects from bytes and iterables: opening, identifying, splitting."""
 
 from bulkload.source.files import FileSource
-from bulkload.source.finding import Given, find_sources, opened
+from bulkload.source.finding import Given, find_sources, opened, reopened
 from bulkload.source.iterables import IterableSource
 from bulkload.source.layout import FORMATS, Format, FormName, Layout
 from bulkload.source.place import START, Batch, Broken, Datum, Place, Source, taken
@@ -26,5 +26,6 @@ __all__ = [
     "StandardInput",
     "find_sources",
     "opened",
+    "reopened",
     "taken",
 ]

@@ -32,6 +32,7 @@ class FileSource(StoredSource):
         self.path = Path(path)
         self.name = printable(os.fspath(path))
         self.ledger_name = os.fspath(path)
+        self.lasting_address = str(self.path.absolute())
         try:
             self._fingerprint = self._looked_at()
         except OSError as exc:

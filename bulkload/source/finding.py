@@ -16,6 +16,7 @@ from bulkload.source.layout import Layout
 from bulkload.source.place import Source
 from bulkload.source.remote import RemoteSource, find_remote
 from bulkload.source.standard_input import STANDARD_INPUT, StandardInput
+from bulkload.source.stored import StoredSource
 
 # A scheme of one letter is a drive.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+(::[a-z0-9+.:/-]*)?://", re.IGNORECASE)
@@ -36,6 +37,14 @@ def opened(sources: Iterable[Given], layout: Layout) -> Iterator[Source]:
         names.clear()
         yield IterableSource(source)
     yield from find_sources(names, layout)
+
+
+def reopened(address: str, name: str, layout: Layout) -> Source:
+    """A source by its `lasting_address`, under the name that it had; raises `InputError` where it is not there."""
+    is_remote = _ADDRESS.match(address) is not None
+    source: StoredSource = find_remote(address, layout)[0] if is_remote else FileSource(address, layout)
+    source.name = name
+    return source
 
 
 def find_sources(names: Iterable[str], layout: Layout | None = None) -> list[Source]:

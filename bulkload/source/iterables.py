@@ -46,6 +46,7 @@ class IterableSource:
     size = None
     consumed = 0
     ledger_name = None
+    lasting_address = None
     can_seek = False
     can_reread = False
     form: FormName = "ndjson"

@@ -69,6 +69,10 @@ class Source(Protocol):
         """The path that a ledger's name begins with: the file's, an address's last segment, or None without one."""
 
     @property
+    def lasting_address(self) -> str | None:
+        """What opens it again from any folder, see `reopened`; None where nothing does, or only with a key."""
+
+    @property
     def form(self) -> FormName | None:
         """What it holds, once its fingerprint was awaited."""
 

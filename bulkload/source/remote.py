@@ -68,6 +68,7 @@ class RemoteSource(StoredSource):
         super().__init__(layout)
         self.address = address
         self.name = printable_address(address)
+        self.lasting_address = address if self.name == address else None
         self.ledger_name = re.sub(r"[?#].*", "", address).rstrip("/").rpartition("/")[2] or None
         self._system = system
         self._path = path

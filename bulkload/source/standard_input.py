@@ -29,6 +29,7 @@ class StandardInput(Formed[Form]):
     name = STANDARD_INPUT
     size = None
     ledger_name = None
+    lasting_address = None
     can_seek = False
     can_reread = False
 

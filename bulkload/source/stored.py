@@ -26,6 +26,7 @@ class StoredSource(Formed[Form | ParquetRows], ABC):
     name: str
     size: int | None = None
     ledger_name: str | None = None
+    lasting_address: str | None = None
     can_reread = True
 
     def __init__(self, layout: Layout) -> None:
