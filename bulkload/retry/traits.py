@@ -79,9 +79,9 @@ class Traits:
     The words are texts that an answer contains, in any case of letters: of a throttle, of a namespace that is full, of
     a policy without the right, of a tier without the feature. A status of `throttle_statuses` throttles and one of
     `retry_statuses` is a transient fault, whatever they are elsewhere. Times are in seconds: `longest_retry_after` caps
-    what the hub asks for, `patience` is how long refusals without a cause are believed while nothing is accepted, and how
-    long a hub that is away uses up no record's attempts. After `gone_after` requests in a row without an answer the hub
-    counts as gone.
+    what the hub asks for, `patience` is how long refusals without a cause are believed while nothing is accepted, and
+    how long a hub that is away uses up no record's attempts. After `gone_after` requests in a row without an answer the
+    hub counts as gone.
     """
 
     throttle_words: tuple[str, ...] = THROTTLE_WORDS
