@@ -62,10 +62,10 @@ class AiohttpTransport:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                if response.status == 200:
-                    await response.release()
-                    return OK
-                return Answer(response.status, response.headers, await _head(response.content))
+                content = response.content
+                # An answer counts once all of it has come, what is not worth keeping too.
+                body = b"" if content.at_eof() else await _head(content)
+                return OK if response.status == 200 else Answer(response.status, response.headers, body)
         except aiohttp.ClientHttpProxyError as exc:
             # Its own words hold the proxy's address, and that may hold a password.
             return Answer(407) if exc.status == 407 else Answer(0, fault=Fault.CONNECT, words=f"proxy: {exc.status}")

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple, Self
 
 from bulkload import sas
 from bulkload.emulator.access import KEY as EMULATOR_KEY
+from bulkload.emulator.server import STATISTICS
 from bulkload.hub import Hub
 
 BULKLOAD = (sys.executable, "-m", "bulkload")
@@ -312,11 +314,15 @@ class Put(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a recording hub answers; without a status it breaks the connection instead."""
+    """What a recording hub answers; without a status it resets the connection instead.
+
+    With `raw` it sends these bytes and then closes the connection.
+    """
 
     status: int | None = 200
     body: bytes = b""
     headers: tuple[str, ...] = ()
+    raw: bytes | None = None
 
 
 OK = Reply()
@@ -465,6 +471,10 @@ class _Connection(asyncio.Protocol):
             self._hub.take(self, put)
 
     def reply(self, reply: Reply) -> None:
+        if reply.raw is not None:
+            self._transport.write(reply.raw)
+            self._transport.close()
+            return
         if reply.status is None:
             self._transport.abort()
             return
@@ -537,6 +547,13 @@ class EmulatedHub:
         assert response.status == 200, body
         installation: dict[str, Any] = json.loads(body)
         return installation
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What it counted."""
+        with urllib.request.urlopen(f"{self.hub.url.rpartition('/')[0]}{STATISTICS}", timeout=PATIENCE) as response:
+            counted: dict[str, Any] = json.load(response)
+        return counted
 
     def holds(self, ids: Iterable[str]) -> bool:
         """Whether the hub holds all of these."""

@@ -70,6 +70,14 @@ def test_the_rate_follows_a_ceiling_that_falls_and_rises(rates: tuple[int, int, 
     assert outcome.share_refused <= 0.01
 
 
+@pytest.mark.parametrize(("ceiling", "low"), [(5000, 900), (1000, 300), (1000, 100), (200, 20)])
+def test_a_ceiling_that_was_low_for_a_second_is_soon_found_again(ceiling: int, low: int) -> None:
+    # The same is seen where the hub's machine stood still for a moment.
+    outcome = Simulation(schedule(f"0:{ceiling},20:{low},21:{ceiling}")).run(MINUTE)
+    assert sum(outcome.accepted[36:60]) >= 0.96 * 24 * ceiling
+    assert sum(outcome.refused[36:]) <= 0.01 * sum(outcome.accepted[36:])
+
+
 def rest_of_minute(at: float) -> float:
     return MINUTE - at % MINUTE
 

@@ -223,6 +223,24 @@ async def test_a_connection_is_used_again_also_after_an_error() -> None:
     assert connections == [4]
 
 
+async def test_a_connection_is_used_again_after_a_200_whose_body_comes_late() -> None:
+    connections: list[int] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(0)
+        for _ in range(3):
+            await request(reader)
+            connections[-1] += 1
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+            writer.write(b"<entry>")
+
+    async with served(handle) as hub, transport(hub) as made:
+        assert [await made.put(RECORD, TOKEN) for _ in range(3)] == [OK] * 3
+    assert connections == [3]
+
+
 async def test_no_more_connections_are_opened_than_allowed() -> None:
     connections: list[asyncio.StreamWriter] = []
 
@@ -265,6 +283,7 @@ BROKEN_ANSWERS = {
     "binary": bytes(range(256)),
     "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
     "half a body": b"HTTP/1.1 400 Bad\r\nContent-Length: 100\r\n\r\nabc",
+    "half the body of a 200": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc",
     "bad chunk": b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "two lengths": b"HTTP/1.1 500 Oops\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "bad length": b"HTTP/1.1 500 Oops\r\nContent-Length: -5\r\n\r\n",

@@ -55,8 +55,10 @@ QUIET_REQUESTS = 400.0
 SQUARE = 0.008
 CUBE = 0.006
 
-# A hub that took this much above its ceiling, in seconds of it or in requests, has a higher one.
+# A hub that took this much above its ceiling, in seconds of it or in requests, has a higher one; above one that is not
+# sure, more than what it grows by until the next refusal.
 RISEN = 0.08
+RISEN_UNSURE = 0.5
 RISEN_REQUESTS = 5.0
 
 # So many refusals, with nothing taken, make a block.
@@ -125,7 +127,7 @@ class AdaptiveRate:
     @property
     def ceiling(self) -> float | None:
         """What the hub takes, in requests per second, as far as its refusals told."""
-        return self._ceiling.rate
+        return self._ceiling.rate or self._ceiling.outgrown
 
     @property
     def is_throttled(self) -> bool:
@@ -329,12 +331,13 @@ class AdaptiveRate:
         assert ceiling is not None
         quiet = max(QUIET, QUIET_REQUESTS / ceiling)
         self._quiet_for += seconds
-        if not self._ceiling.is_sure:
+        if self._ceiling.is_sure:
+            since = max(0.0, self._quiet_for / quiet - 1)
+            self.rate = ceiling * UNDER * (1 + SQUARE * since**2 + CUBE * since**3)
+        else:
             self.rate = ceiling * (ABOVE + ABOVE_GROWTH * self._quiet_for / quiet)
-            return
-        since = max(0.0, self._quiet_for / quiet - 1)
-        self.rate = ceiling * UNDER * (1 + SQUARE * since**2 + CUBE * since**3)
         excess = self._ceiling.excess(now - self._latency, self._takings.total)
-        if excess > max(RISEN * ceiling, RISEN_REQUESTS):
-            self._ceiling.doubt()
+        risen = RISEN if self._ceiling.is_sure else RISEN_UNSURE
+        if excess > max(risen * ceiling, RISEN_REQUESTS):
+            self._ceiling.outgrow()
             self._ramp(self.rate, SLOW_DOUBLING)

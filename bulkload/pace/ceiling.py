@@ -98,11 +98,15 @@ class Episode:
 
 
 class Ceiling:
-    """The estimate: `rate` in requests per second, None where nothing is known; `is_sure` where it is exact."""
+    """The estimate: `rate` in requests per second, None where nothing is known; `is_sure` where it is exact.
+
+    `outgrown` is the last one that the hub was found to take more than.
+    """
 
     def __init__(self) -> None:
         self.rate: float | None = None
         self.is_sure = False
+        self.outgrown: float | None = None
         self._anchor: Anchor | None = None
         self._way: list[Anchor] = []
 
@@ -123,9 +127,15 @@ class Ceiling:
         return taken - self._anchor.taken - self.rate * (at - self._anchor.at)
 
     def doubt(self) -> None:
-        """The hub takes more, or nothing: what was known does not hold on."""
+        """The hub takes nothing: what was known does not hold on."""
         self._anchor = None
         self.is_sure = False
+
+    def outgrow(self) -> None:
+        """The hub takes more: its ceiling is another one, of which nothing is known yet."""
+        self.doubt()
+        self.outgrown = self.rate
+        self.rate = None
 
     def conclude(self, episode: Episode, takings: Takings, rate: float) -> None:
         """Estimate anew after an episode into which requests were sent at `rate`."""

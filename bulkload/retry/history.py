@@ -160,4 +160,5 @@ class History:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"
+    number, unit = (seconds / 60, "minute") if seconds >= 120 else (seconds, "second")
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"
