@@ -1,6 +1,5 @@
 """``bulkload check``: the rehearsal of a load."""
 
-import asyncio
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from bulkload.check import Check, Settings
 from bulkload.cli.attended import attend, attended_flags
-from bulkload.cli.loop import new_event_loop
+from bulkload.cli.loop import run
 from bulkload.cli.options import config_flag, flag
 from bulkload.cli.reading import reading_flags, take_reading
 from bulkload.cli.streams import QuietConsole, log_to, write
@@ -55,9 +54,7 @@ def check(sources: tuple[str, ...], **flags: Any) -> int:
     """
     console = QuietConsole(stderr=True)
     command = _Command(sources, flags, console)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        report = runner.run(command.carry_out())
-    return command.tell(report)
+    return command.tell(run(command.carry_out()))
 
 
 class _Command:

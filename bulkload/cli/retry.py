@@ -1,12 +1,11 @@
 """``bulkload retry``: once more for what a run could not send."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bulkload.cli.loop import new_event_loop
+from bulkload.cli.loop import run
 from bulkload.cli.options import config_flag, flag, real_hub
 from bulkload.cli.sending import Sending, command_line, hub_flags, sending_flags
 from bulkload.cli.streams import QuietConsole
@@ -44,6 +43,4 @@ def retry(ledger: Path, **flags: Any) -> int:
     usual = read_state(ledger).run.hub.rpartition("/")[2]
     hub = real_hub(sending.hub, sending.connection_string_file, usual=usual)
     retrier = Retrier(ledger, hub=hub, rejected=rejected, flags=given, resume=command_line())
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        summary = runner.run(sending.attend(retrier))
-    return sending.tell(summary)
+    return sending.tell(run(sending.attend(retrier)))
