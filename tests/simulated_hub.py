@@ -12,6 +12,8 @@ from bulkload.pace import AdaptiveRate
 # A client wakes up to so many seconds after the time for which it asked.
 LATE = 0.002
 
+HUB_STALLS_EVERY = 2.0
+
 
 @dataclass
 class Outcome:
@@ -38,7 +40,8 @@ class Simulation:
 
     `latency` and `spread` are of a round trip, half of which lies before the hub's decision; `retry_after` gives the
     seconds that a refusal names, by the time since the first request; `cost` are the seconds that sending one request
-    takes, `stalls` how long the client may do nothing from time to time.
+    takes, `stalls` how long the client may do nothing from time to time, and `hub_stalls` how long the hub does nothing
+    every two seconds.
     """
 
     limit: Limit | None = None
@@ -47,6 +50,7 @@ class Simulation:
     retry_after: Callable[[float], float] | None = None
     cost: float = 0.0
     stalls: float = 0.0
+    hub_stalls: float = 0.0
     workers: int = 1024
     seed: int = 1
 
@@ -65,12 +69,13 @@ class Simulation:
                     break
                 rate.leave()
                 number += 1
-                at = now + self.latency / 2 - first
+                stalled = max(0.0, self.hub_stalls - (now + self.latency / 2 - first) % HUB_STALLS_EVERY)
+                at = now + self.latency / 2 - first + stalled
                 is_taken = self.limit is None or self.limit.takes(at)
                 if at < seconds:
                     outcome.count(at, is_accepted=is_taken)
                 told = None if is_taken or self.retry_after is None else self.retry_after(at)
-                back = now + self.latency + chance.uniform(-self.spread, self.spread)
+                back = now + stalled + self.latency + chance.uniform(-self.spread, self.spread)
                 heapq.heappush(answers, (back, number, now, told, is_taken))
                 now += self.cost
             if answers and answers[0][0] <= wake:

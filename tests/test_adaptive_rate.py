@@ -7,7 +7,7 @@ import pytest
 from bulkload.emulator.limits import fixed_window, schedule, token_bucket
 from bulkload.pace import OF_OUTAGE, AdaptiveRate
 from bulkload.pace.adaptive import FEW, FIRST_RATE
-from tests.simulated_hub import Outcome, Simulation
+from tests.simulated_hub import HUB_STALLS_EVERY, Outcome, Simulation
 
 MINUTE = 60.0
 
@@ -44,6 +44,20 @@ def test_answers_that_overtake_each_other_and_a_client_that_wakes_late_cost_litt
     # A stall of 0.1 s is twice what a bucket of 5 % saves up: what runs over is lost.
     assert goodput(outcome, ceiling * MINUTE, saved) >= (0.92 if stalls else 0.96)
     assert outcome.share_refused <= (0.0125 if stalls else 0.01)
+
+
+@pytest.mark.parametrize("stalls", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("part", [5, 100])
+@pytest.mark.parametrize("ceiling", [200, 1000, 5000])
+def test_a_hub_that_stands_still_for_a_moment_is_not_taken_for_a_slow_one(
+    ceiling: int, part: int, stalls: float
+) -> None:
+    outcome = Simulation(token_bucket(f"{ceiling}:{part}%"), hub_stalls=stalls).run(MINUTE)
+    saved = ceiling if part == 100 else 0
+    # What its bucket does not hold of each stall is lost, and refused.
+    lost = max(0.0, stalls - part / 100) / HUB_STALLS_EVERY
+    assert goodput(outcome, ceiling * MINUTE * (1 - lost), saved) >= 0.97
+    assert outcome.share_refused <= 0.012 + lost
 
 
 @pytest.mark.parametrize("latency", [0.005, 0.1, 0.3])

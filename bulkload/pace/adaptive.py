@@ -47,6 +47,7 @@ SLOW_DOUBLING = 0.3
 UNDER = 0.996
 ABOVE = 1.04
 ABOVE_GROWTH = 0.12
+FALLEN_GROWTH = 0.5
 
 # A cruise is quiet for so many seconds, or so many requests where they are rare; then it grows by the square and the
 # cube of the time since, in quiet times.
@@ -59,6 +60,7 @@ CUBE = 0.006
 # sure, more than what it grows by until the next refusal.
 RISEN = 0.08
 RISEN_UNSURE = 0.5
+RISEN_FALLEN = 0.15
 RISEN_REQUESTS = 5.0
 
 # So many refusals, with nothing taken, make a block.
@@ -334,10 +336,16 @@ class AdaptiveRate:
         if self._ceiling.is_sure:
             since = max(0.0, self._quiet_for / quiet - 1)
             self.rate = ceiling * UNDER * (1 + SQUARE * since**2 + CUBE * since**3)
+            risen = RISEN
         else:
-            self.rate = ceiling * (ABOVE + ABOVE_GROWTH * self._quiet_for / quiet)
+            # A hub that stood still for a moment refuses as one whose ceiling has fallen: soon that is known.
+            has_fallen = self._ceiling.fallen is not None
+            growth, risen = (FALLEN_GROWTH, RISEN_FALLEN) if has_fallen else (ABOVE_GROWTH, RISEN_UNSURE)
+            self.rate = ceiling * (ABOVE + growth * self._quiet_for / quiet)
         excess = self._ceiling.excess(now - self._latency, self._takings.total)
-        risen = RISEN if self._ceiling.is_sure else RISEN_UNSURE
         if excess > max(risen * ceiling, RISEN_REQUESTS):
             self._ceiling.outgrow()
-            self._ramp(self.rate, SLOW_DOUBLING)
+            if self._ceiling.rate is not None:
+                self._cruise(self._ceiling.rate)
+            else:
+                self._ramp(self.rate, SLOW_DOUBLING)

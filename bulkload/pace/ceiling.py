@@ -16,8 +16,10 @@ SAMPLES = 20
 CERTAIN_SAMPLES = 100
 CERTAIN_SECONDS = 0.3
 
-# When this part of an episode is refused, the ceiling has fallen far below all that was known.
+# When this part of an episode is refused, the ceiling has fallen far below all that was known; or the hub stood still
+# for a moment, and then all came at once. To this part of what it was, it is not believed for long.
 FALLEN = 0.3
+FALLEN_TO = 0.8
 
 # A hub saves up what it is not asked for, up to an unknown bound. After more than this, in seconds of the ceiling or
 # in requests, some of it may be lost, and an estimate across it would be too low.
@@ -100,12 +102,13 @@ class Episode:
 class Ceiling:
     """The estimate: `rate` in requests per second, None where nothing is known; `is_sure` where it is exact.
 
-    `outgrown` is the last one that the hub was found to take more than.
+    `fallen` is the one before, where this is far below it; `outgrown` the last one that the hub took more than.
     """
 
     def __init__(self) -> None:
         self.rate: float | None = None
         self.is_sure = False
+        self.fallen: float | None = None
         self.outgrown: float | None = None
         self._anchor: Anchor | None = None
         self._way: list[Anchor] = []
@@ -132,10 +135,10 @@ class Ceiling:
         self.is_sure = False
 
     def outgrow(self) -> None:
-        """The hub takes more: its ceiling is another one, of which nothing is known yet."""
+        """The hub takes more: its ceiling is another one, or still the one from which it seemed to have fallen."""
         self.doubt()
         self.outgrown = self.rate
-        self.rate = None
+        self.rate, self.fallen = self.fallen, None
 
     def conclude(self, episode: Episode, takings: Takings, rate: float) -> None:
         """Estimate anew after an episode into which requests were sent at `rate`."""
@@ -144,10 +147,13 @@ class Ceiling:
         inside = last.taken - first.taken
         within = _slope(first, last)
         has_fallen = within is not None and episode.refused > FALLEN * (episode.refused + inside)
+        self.fallen = None
         between = None if self._anchor is None else _slope(self._anchor, first)
         is_exact = between is not None and self._is_used_up(between)
         is_certain = False
         if within is not None and (has_fallen or not is_exact):
+            if has_fallen and self.rate is not None and within < FALLEN_TO * self.rate:
+                self.fallen = self.rate
             self.rate = within
         elif between is not None and is_exact:
             assert self._anchor is not None
