@@ -49,6 +49,8 @@ class TestTheProgram:
                 ("--latency", "40ms"): "--latency 40ms is no time",
                 ("--fault", "crash=1"): "--fault crash=1 is none",
                 ("--quota", "-1"): "--quota",
+                ("--visibility-delay", "-1"): "--visibility-delay is 0 or more",
+                ("--visibility-delay", "soon"): "--visibility-delay",
                 ("--outage", "20"): "--outage 20 is none",
             }
             ran_all = commands.run_all((Case(("emulator", *options)) for options in cases), cwd=tmp_path)

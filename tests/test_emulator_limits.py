@@ -14,6 +14,7 @@ from bulkload.emulator import Emulator
 from bulkload.emulator.behaviour import Behaviour, Outage, faults, latency, outages
 from bulkload.emulator.limits import Limit, fixed_window, schedule, token_bucket
 from bulkload.emulator.server import STATISTICS
+from bulkload.emulator.store import Store
 from bulkload.errors import InputError
 from tests.test_emulator import BODY, SOON, Client
 
@@ -127,6 +128,34 @@ async def test_a_full_hub_takes_what_it_has_and_nothing_new() -> None:
         assert emulator.installations.keys() == {"b", "c"}
 
 
+def test_what_was_accepted_can_be_seen_after_the_delay_in_the_order_in_which_it_came() -> None:
+    now = 0.0
+    store = Store(delay=10.0, clock=lambda: now)
+    store.put("a", b"1")
+    now = 5.0
+    store.put("a", b"2")
+    store.put("b", b"3")
+    seen = {}
+    for now in (9.0, 10.0, 14.0, 15.0):
+        seen[now] = (store.get("a"), store.get("b"))
+    assert seen == {9.0: (None, None), 10.0: (b"1", None), 14.0: (b"1", None), 15.0: (b"2", b"3")}
+    store.delete("a")
+    assert store.accepted == {"b": b"3"}
+    assert store.get("a") == b"2"
+    now = 25.0
+    assert store.get("a") is None
+
+
+async def test_a_hub_with_a_visibility_delay_accepts_at_once_and_shows_later() -> None:
+    async with hub(visibility_delay=0.3) as (emulator, client):
+        path = f"/installations/{BODY['installationId']}"
+        assert (await client.put()).status == 200
+        assert len(emulator.installations) == 1
+        assert (await client.ask("GET", path)).status == 404
+        await asyncio.sleep(0.4)
+        assert (await client.ask("GET", path)).status == 200
+
+
 async def test_answers_take_their_time_side_by_side() -> None:
     async with hub(latency=0.2, spread=0.1) as (_, client):
         loop = asyncio.get_running_loop()
@@ -189,7 +218,9 @@ async def test_its_statistics_are_counted_by_the_second_and_by_nothing_else() ->
             Emulator(hub=STATISTICS.split("/")[1])
 
 
-@pytest.mark.parametrize("options", [{"throttle_status": 200}, {"retry_after": -1}, {"quota": -1}])
+@pytest.mark.parametrize(
+    "options", [{"throttle_status": 200}, {"retry_after": -1}, {"quota": -1}, {"visibility_delay": -1.0}]
+)
 def test_a_behaviour_that_is_none_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"^--"):
         Behaviour(**options)

@@ -30,6 +30,7 @@ _THROTTLES: dict[str, Callable[[str], Limit]] = {
 @flag("--retry-after", type=int, metavar="SECONDS", help="Give this time with it.")
 @flag("--quota", type=int, metavar="N", help="Hold so many installations.")
 @flag("--latency", metavar="MEAN[:SPREAD]", help="Answer after so many seconds.")
+@flag("--visibility-delay", type=float, metavar="SECONDS", help="Show what was accepted after this time only.")
 @flag("--fault", metavar="NAME=SHARE,...", help="Let reset, error, truncate, stall happen so often.")
 @flag("--outage", metavar="S:SECONDS,...", help="Be gone from second S on for so long.")
 def emulator(port: int, hub: str, *, tls: bool, **flags: Any) -> int:
@@ -65,6 +66,7 @@ def _behaviour(flags: dict[str, Any]) -> Behaviour:
         quota=flags["quota"],
         latency=mean,
         spread=spread,
+        visibility_delay=flags["visibility_delay"] or 0.0,
         outages=outages(flags["outage"]) if flags["outage"] is not None else (),
         faults=faults(flags["fault"]) if flags["fault"] is not None else {},
     )

@@ -34,8 +34,8 @@ class Behaviour:
 
     `throttle` decides which requests are taken, the others get `throttle_status`, with `retry_after` if that is given,
     and with words unless `throttle_is_bare`. `quota` is how many installations there may be. `latency` and `spread` are
-    of the answers' delay, `faults` how often each of them happens, `outages` when it is gone. Raises `InputError` for
-    what is of no use.
+    of the answers' delay, `visibility_delay` is how long it takes until a reader sees what was accepted, `faults` how
+    often each of them happens, `outages` when it is gone. Raises `InputError` for what is of no use.
     """
 
     throttle: Limit | None = None
@@ -45,6 +45,7 @@ class Behaviour:
     quota: int | None = None
     latency: float = 0.0
     spread: float = 0.0
+    visibility_delay: float = 0.0
     faults: dict[Fault, float] = field(default_factory=dict)
     outages: tuple[Outage, ...] = ()
 
@@ -55,6 +56,8 @@ class Behaviour:
             raise InputError(f"--retry-after is 0 or more, not {self.retry_after}")
         if self.quota is not None and self.quota < 0:
             raise InputError(f"--quota is 0 or more, not {self.quota}")
+        if not 0 <= self.visibility_delay < math.inf:
+            raise InputError(f"--visibility-delay is 0 or more, not {self.visibility_delay:g}")
 
     def throttled(self) -> Answer:
         """What a request gets that is not taken."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
 
 from aiohttp import hdrs, web
@@ -73,7 +73,13 @@ class Emulator:
         self._ca_file: Path | None = None
         self._behaviour = behaviour or Behaviour()
         self._service = Service(
-            hub, key, scheme=self.hub.scheme, throttled=self._throttled, quota=self._behaviour.quota, clock=clock
+            hub,
+            key,
+            scheme=self.hub.scheme,
+            throttled=self._throttled,
+            quota=self._behaviour.quota,
+            visibility_delay=self._behaviour.visibility_delay,
+            clock=clock,
         )
         self._envelope = Envelope(clock=clock)
         self._clock = clock
@@ -129,7 +135,7 @@ class Emulator:
     @property
     def installations(self) -> Mapping[str, bytes]:
         """The JSON body last PUT of every installation, by its id."""
-        return MappingProxyType(self._service.installations)
+        return self._service.installations
 
     def _connection_string(self, policy: str, key: str) -> str:
         return f"{self._endpoint(policy, key)};EntityPath={self._name}"

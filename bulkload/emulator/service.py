@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -11,6 +12,7 @@ import orjson
 from bulkload import installation
 from bulkload.emulator.access import Access
 from bulkload.emulator.answers import Answer
+from bulkload.emulator.store import Store
 from bulkload.installation import Flaw
 
 _API_VERSION = re.compile(r"(?:^|&)api-version=[^&]", re.IGNORECASE)
@@ -71,6 +73,7 @@ class Service:
         scheme: str = "http",
         throttled: Callable[[], Answer | None] = lambda: None,
         quota: int | None = None,
+        visibility_delay: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._hub = hub.lower()
@@ -78,10 +81,15 @@ class Service:
         self._throttled = throttled
         self._quota = quota
         self._access = Access(key, clock=clock)
-        self.installations: dict[str, bytes] = {}
+        self._store = Store(delay=visibility_delay, clock=clock)
 
     def __repr__(self) -> str:
         return f"<Service {self._hub}, {len(self.installations)} installations>"
+
+    @property
+    def installations(self) -> Mapping[str, bytes]:
+        """The body last accepted of every installation."""
+        return MappingProxyType(self._store.accepted)
 
     def answer(self, method: str, target: str, *, host: str, authorization: str | None, body: bytes) -> Answer:
         """Answer one request; `target` and `host` are what its first line and its Host header say."""
@@ -100,7 +108,7 @@ class Service:
             case "GET":
                 return self._get(address.installation_id)
             case "DELETE":
-                self.installations.pop(address.installation_id, None)
+                self._store.delete(address.installation_id)
                 return Answer(204)
             case _:
                 return Answer(405, detail=f"{method} is not supported here", headers=(("Allow", _METHODS),))
@@ -119,14 +127,14 @@ class Service:
         if checked.id != installation_id:
             flaw = f"installationId {checked.id!r} is not the address's {installation_id!r}"
             return Answer(400, detail=_INVALID + flaw)
-        is_new = installation_id not in self.installations
-        if is_new and self._quota is not None and len(self.installations) >= self._quota:
+        held = self._store.accepted
+        if self._quota is not None and installation_id not in held and len(held) >= self._quota:
             return Answer(403, detail=_FULL)
-        self.installations[installation_id] = checked.body
+        self._store.put(installation_id, checked.body)
         return Answer(200, headers=(("Content-Location", f"{hub_url}/installations/{installation_id}"),))
 
     def _get(self, installation_id: str) -> Answer:
-        body = self.installations.get(installation_id)
+        body = self._store.get(installation_id)
         if body is None:
             return Answer(404, detail="Installation not found")
         fields = orjson.loads(body)
