@@ -43,9 +43,6 @@ IN_HAND = 2000
 IN_HAND_PER_WORKER = 4
 IN_HAND_BYTES = 32 * 1024 * 1024
 
-# A timer for less would fire at once, again and again.
-SHORTEST_DELAY = 0.001
-
 
 @dataclass(slots=True)
 class Requests:
@@ -214,7 +211,7 @@ class Upload:
         if delay == math.inf:
             return
         loop = asyncio.get_running_loop()
-        at = loop.time() + max(delay, SHORTEST_DELAY)
+        at = loop.time() + delay
         if self._timer is not None:
             if self._timer_at <= at:
                 return

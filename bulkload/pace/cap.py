@@ -7,9 +7,6 @@ from aiolimiter import AsyncLimiter
 # The part of the cap that may leave at once, so that a loop that wakes late by that much of a second loses nothing.
 BURST = 0.02
 
-# A timer for less would fire at once, again and again.
-SHORTEST_WAIT = 0.001
-
 
 class Cap:
     """A bucket of which no more than `rate` requests leave in any one second.
@@ -39,10 +36,12 @@ class Cap:
         """Seconds after which to look again, 0 where a request may leave."""
         if self._limiter.has_capacity():
             return 0.0
-        if self._holds_one:
-            return max(SHORTEST_WAIT, self._left_at + self._gap - asyncio.get_running_loop().time())
-        # A larger bucket does not tell when it has room.
-        return max(SHORTEST_WAIT, self._gap / 4)
+        # A larger bucket than of one request does not tell when it has room.
+        quarter = self._gap / 4
+        if not self._holds_one:
+            return quarter
+        left = self._left_at + self._gap - asyncio.get_running_loop().time()
+        return left if left > 0 else quarter
 
     def leave(self) -> None:
         """A request leaves, right after `delay` said so."""

@@ -13,6 +13,10 @@ from bulkload.pace.concurrency import Concurrency
 Constraint = Literal["cap", "throttling", "in flight", "nothing to send", "ramp"]
 
 
+# A timer for less would fire at once, again and again.
+SHORTEST_DELAY = 0.001
+
+
 class Pacer:
     """When the next request may leave.
 
@@ -38,7 +42,7 @@ class Pacer:
         return self._rate.ceiling
 
     def delay(self, now: float) -> float:
-        """Seconds until the next request may leave: 0 for now, infinity for not before another one has ended."""
+        """Seconds after which to look again: 0 where a request may leave now, infinity for not before one has ended."""
         rate = self._rate
         if rate.in_flight >= self._concurrency.limit:
             self._concurrency.bind()
@@ -49,10 +53,10 @@ class Pacer:
             return math.inf
         if delay := rate.delay(now):
             self._constrain("throttling" if rate.is_throttled else "ramp", now)
-            return delay
+            return max(SHORTEST_DELAY, delay)
         if self._cap is not None and (delay := self._cap.delay()):
             self._constrain("cap", now)
-            return delay
+            return max(SHORTEST_DELAY, delay)
         return 0.0
 
     def idle(self, now: float) -> None:
