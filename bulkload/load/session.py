@@ -220,7 +220,7 @@ class LiveSession:
 
     def _sample(self) -> None:
         is_reading = self._reader is not None and not self._reader.done()
-        sample = self._meter.sample(self.upload.requests, held=self.pacer.held, is_reading=is_reading)
+        sample = self._meter.sample(self.upload.requests, held=self.pacer.held(time.monotonic()), is_reading=is_reading)
         self._samples.append(sample)
 
     def _commit(self) -> None:

@@ -134,7 +134,9 @@ class AdaptiveRate:
     @property
     def is_throttled(self) -> bool:
         """Whether it is the hub's refusals that hold the rate, and not the beginning."""
-        return self._is_cruising or self._block is not None or self._episode is not None
+        if self._block is not None:
+            return self._block.pauses is OF_THROTTLE
+        return self._is_cruising or self._episode is not None
 
     # What may leave.
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Literal
 
 from bulkload.pace.adaptive import AdaptiveRate
@@ -21,12 +22,11 @@ class Pacer:
     """When the next request may leave.
 
     `cap` is in requests per second, `workers` the most that may be in flight. Every request is told by `leave`, and its
-    end by one of `taken`, `throttled` and `failed`, with the times at which it left and ended. `held` are the seconds
-    for which each constraint kept requests back.
+    end by one of `taken`, `throttled` and `failed`, with the times at which it left and ended.
     """
 
     def __init__(self, *, cap: float | None = None, workers: int, now: float) -> None:
-        self.held: defaultdict[Constraint, float] = defaultdict(float)
+        self._held: defaultdict[Constraint, float] = defaultdict(float)
         self._cap = Cap(cap) if cap is not None else None
         self._rate = AdaptiveRate(now)
         self._concurrency = Concurrency(workers, now)
@@ -88,7 +88,12 @@ class Pacer:
         """From now on one request at a time leaves, after pauses, until the hub takes one."""
         self._rate.block(now, pauses)
 
+    def held(self, now: float) -> Mapping[Constraint, float]:
+        """For how many seconds each constraint kept requests back."""
+        self._constrain(self._constraint, now)
+        return self._held
+
     def _constrain(self, constraint: Constraint | None, now: float) -> None:
         if self._constraint is not None:
-            self.held[self._constraint] += now - self._constrained_at
+            self._held[self._constraint] += now - self._constrained_at
         self._constraint, self._constrained_at = constraint, now

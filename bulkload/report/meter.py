@@ -146,7 +146,7 @@ class Meter:
 
     def _limit(self, held: Mapping[Constraint, float], *, busy: float, is_reading: bool) -> str:
         """What kept requests back for most of a second."""
-        constraint = max(held, key=lambda one: held[one], default=None)
+        constraint = max(held, key=held.__getitem__) if any(held.values()) else None
         if constraint in ("cap", "throttling"):
             return constraint
         if busy >= BUSY:
