@@ -462,6 +462,16 @@ class TestARun:
         assert folder.letters() == {}
 
 
+class TestTheHubSTable:
+    def test_says_how_its_answers_are_understood(self, folder: Folder) -> None:
+        write(folder.path / "d.ndjson", some(2, 1))
+        folder.run("load", "d.ndjson", *ONCE, code=1)
+        (folder.path / "c.toml").write_text("[hub]\nretry-statuses = [404]\n")
+        folder.hub.answer = failing("bad", refusal(404, "not here"))
+        folder.run("retry", LEDGER, "--config", "c.toml", *ONCE, code=1)
+        assert counts(folder.path / LEDGER) == {"accepted": 1, "exhausted": 2}
+
+
 class TestALedgerOfAnOlderVersion:
     def older(self, folder: Folder) -> None:
         with closing(sqlite3.connect(folder.path / LEDGER)) as connection:

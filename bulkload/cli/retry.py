@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from bulkload.cli.loop import run
-from bulkload.cli.options import config_flag, flag, real_hub
+from bulkload.cli.options import config_flag, flag, real_hub, traits_of_config
 from bulkload.cli.sending import Sending, command_line, hub_flags, sending_flags
 from bulkload.cli.streams import QuietConsole
 from bulkload.ledger import read_state
@@ -40,6 +40,7 @@ def retry(ledger: Path, **flags: Any) -> int:
     sending = Sending(flags, QuietConsole(stderr=True))
     rejected: bool = flags.pop("rejected")
     given = {name: value for name, value in flags.items() if value is not None}
+    given["traits"] = traits_of_config()
     usual = read_state(ledger).run.hub.rpartition("/")[2]
     hub = real_hub(sending.hub, sending.connection_string_file, usual=usual)
     retrier = Retrier(ledger, hub=hub, rejected=rejected, flags=given, resume=command_line())

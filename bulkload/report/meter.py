@@ -146,7 +146,8 @@ class Meter:
 
     def _limit(self, held: Mapping[Constraint, float], *, busy: float, is_reading: bool) -> str:
         """What kept requests back for most of a second."""
-        constraint = max(held, key=held.__getitem__) if any(held.values()) else None
+        longest = max(held.values(), default=0.0)
+        constraint = next(one for one, seconds in held.items() if seconds == longest) if longest else None
         if constraint in ("cap", "throttling"):
             return constraint
         if busy >= BUSY:
