@@ -825,7 +825,7 @@ async def test_invalid_records_settle_as_such_with_their_line(hub: bulkload.Hub,
     "element",
     [
         {"installationId": {1, 2}},
-        {"x": object()},
+        {"x": ...},
         5,
         None,
         ["a"],

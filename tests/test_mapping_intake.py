@@ -262,8 +262,9 @@ def test_rows_and_texts_of_the_same_records_are_sent_alike(devices: list[Fields]
 
 
 def bodies(taken: Intake, datum: bytes | Fields) -> list[object]:
+    """What becomes of an object's records; the columns' order is that of the findings in a row."""
     return [
-        record.findings if isinstance(record, Flaw) else record and orjson.loads(record.body)
+        set(record.findings) if isinstance(record, Flaw) else record and orjson.loads(record.body)
         for record in taken.records(datum)
     ]
 
