@@ -63,7 +63,7 @@ class AiohttpTransport:
                 allow_redirects=False,
             ) as response:
                 content = response.content
-                # An answer counts once all of it has come, what is not worth keeping too.
+                # An answer counts once all of it has come that would be kept.
                 body = b"" if content.at_eof() else await _head(content)
                 return OK if response.status == 200 else Answer(response.status, response.headers, body)
         except aiohttp.ClientHttpProxyError as exc:

@@ -58,6 +58,7 @@ class Record:
     bytes that it holds in memory. `attempts` counts those that used one up. `began` is when its first request left by
     the loop's clock, moved on by the time in which it waited for the hub and not for its own sake. `quota_refusals`
     counts the answers that the namespace is full, `bare_refusals` those without a cause while others were accepted.
+    `has_failed` says that the next request for it is sent because the last one came to nothing.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class Record:
         "bare_refusals",
         "began",
         "body",
+        "has_failed",
         "id",
         "origin",
         "position",
@@ -82,6 +84,7 @@ class Record:
         self.attempts = 0
         self.quota_refusals = 0
         self.bare_refusals = 0
+        self.has_failed = False
         self.began: float | None = None
         self._paused_at: float | None = None
 
@@ -90,12 +93,12 @@ class Record:
         if self.began is None:
             self.began = now
         elif self._paused_at is not None:
-            self.began += now - self._paused_at
+            self.began += max(0.0, now - self._paused_at)
         self._paused_at = None
 
-    def pause(self, now: float) -> None:
-        """From now until its next request its time does not run: the hub throttles, or is gone."""
-        self._paused_at = now
+    def pause(self, at: float) -> None:
+        """From then until its next request its time does not run: it waits for the hub, and not for its own sake."""
+        self._paused_at = at
 
     def __repr__(self) -> str:
         return f"<Record {self.origin.source}:{self.position} {self.id}>"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from bulkload.errors import Halt
 from bulkload.installation import push_channels
-from bulkload.pace import OF_OUTAGE, TO_REACH, Pacer, Pauses
+from bulkload.pace import OF_FAILURE, OF_OUTAGE, TO_REACH, Pacer, Pauses
 from bulkload.record import Outcome, Record
 from bulkload.retry import (
     ACCEPTED,
@@ -205,7 +205,8 @@ class Upload:
             self._flying.add(id_)
             self._pacer.leave(now)
             self._sending.add(self._tasks.create_task(self._carry(record, now)))
-        self._pacer.idle(now)
+        # A few that rest keep nobody from sending others, if there were any.
+        self._pacer.idle(now, is_resting=2 * len(self._resting) > self._count)
 
     def _look_again(self, delay: float) -> None:
         if delay == math.inf:
@@ -231,7 +232,8 @@ class Upload:
             return
         began = self._clock()
         record.start(began)
-        if record.attempts:
+        if record.has_failed:
+            record.has_failed = False
             self.requests.retried += 1
         token = self._signer.token
         try:
@@ -280,15 +282,16 @@ class Upload:
                 asked = self._retry_after(answer)
                 self._pacer.throttled(left, now, asked if rest is None else rest)
                 if rest is not None:
-                    self._pacer.block(now, Pauses(rest, rest))
+                    self._pacer.block(now, Pauses(rest, rest, are_throttled=True))
                 record.pause(now)
                 # One that is refused without a cause may be alone in that: the next probe is another's.
                 is_last = judgment.cause is Cause.UNTOLD
                 self._again(record, max(asked or 0.0, self._backoff.refused(record.bare_refusals)), is_last=is_last)
             case Verdict.RETRY:
                 self.requests.failed += 1
-                self._pacer.failed(left, now)
-                self._failed(record, answer, judgment, latency, now)
+                asked = self._retry_after(answer)
+                self._pacer.failed(left, now, asked)
+                self._failed(record, answer, judgment, latency, now, asked or 0.0)
             case Verdict.HALT:
                 self.requests.failed += 1
                 self._pacer.failed(left, now)
@@ -312,9 +315,12 @@ class Upload:
     def _retry_after(self, answer: Answer) -> float | None:
         return retry_after(answer, longest=self._traits.longest_retry_after)
 
-    def _failed(self, record: Record, answer: Answer, judgment: Judgment, latency: float, now: float) -> None:
-        """A transient fault: the record rests, unless it is the hub that is out of reach."""
+    def _failed(
+        self, record: Record, answer: Answer, judgment: Judgment, latency: float, now: float, asked: float
+    ) -> None:
+        """A transient fault: the record rests, at least as long as the hub asked; or it is the hub that is away."""
         history = self._history
+        record.has_failed = True
         history.failed()
         if answer.fault is not None:
             history.unanswered(answer, judgment)
@@ -324,24 +330,29 @@ class Upload:
             self._pacer.block(now, OF_OUTAGE)
             self._outage.begin(now, f"the hub does not answer any more ({judgment.reason})")
         elif history.is_down:
-            self._pacer.block(now, OF_OUTAGE)
+            self._pacer.block(now, OF_FAILURE)
             self._outage.begin(now, f"most requests fail ({judgment.reason})")
-        # A hub that fails for longer than anybody waits may fail because of these very records.
-        is_of_the_hub = history.is_failing or history.reach is Reach.GONE
-        is_patient = is_of_the_hub and self._outage.length(now) < self._traits.patience
+        # A hub that is away for longer than anybody waits may be so because of these very records.
+        is_away = history.is_failing or history.reach is Reach.GONE
+        is_patient = is_away and self._outage.length(now) < self._traits.patience
         is_unsent = answer.fault is not None and answer.fault.is_unsent
         if history.reach is Reach.UNKNOWN or is_patient or is_unsent:
             # No record is to blame: one request at a time asks for the hub, each time another record's.
             record.pause(now)
-            self._again(record, is_last=True)
+            rest = self._backoff.unsent() if is_unsent and not is_away and history.reach is Reach.PRESENT else asked
+            self._again(record, rest, is_last=True)
             return
         record.attempts += 1
         assert record.began is not None
-        asked = self._retry_after(answer) or 0.0
         pause = self._backoff.rest(record.attempts, record.began, now, at_least=asked)
-        if pause is None:
+        if record.id in self._waiting:
+            # A later one of its id is there already.
+            self._again(record)
+        elif pause is None:
             self._finish(record, _ending(Outcome.EXHAUSTED, answer, judgment, latency))
         else:
+            # Its time runs while it rests, and not while the hub keeps it waiting after that.
+            record.pause(now + pause)
             self._again(record, pause)
 
     def _renew(self, answer: Answer, judgment: Judgment, token: str) -> None:

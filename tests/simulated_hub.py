@@ -41,7 +41,7 @@ class Simulation:
     `latency` and `spread` are of a round trip, half of which lies before the hub's decision; `retry_after` gives the
     seconds that a refusal names, by the time since the first request; `cost` are the seconds that sending one request
     takes, `stalls` how long the client may do nothing from time to time, and `hub_stalls` how long the hub does nothing
-    every two seconds.
+    every two seconds; one answer in a thousand takes `straggling` seconds.
     """
 
     limit: Limit | None = None
@@ -51,6 +51,7 @@ class Simulation:
     cost: float = 0.0
     stalls: float = 0.0
     hub_stalls: float = 0.0
+    straggling: float = 0.0
     workers: int = 1024
     seed: int = 1
 
@@ -76,6 +77,8 @@ class Simulation:
                     outcome.count(at, is_accepted=is_taken)
                 told = None if is_taken or self.retry_after is None else self.retry_after(at)
                 back = now + stalled + self.latency + chance.uniform(-self.spread, self.spread)
+                if self.straggling and not number % 1000:
+                    back += self.straggling
                 heapq.heappush(answers, (back, number, now, told, is_taken))
                 now += self.cost
             if answers and answers[0][0] <= wake:

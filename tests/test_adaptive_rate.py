@@ -60,6 +60,37 @@ def test_a_hub_that_stands_still_for_a_moment_is_not_taken_for_a_slow_one(
     assert outcome.share_refused <= 0.012 + lost
 
 
+@pytest.mark.parametrize("straggling", [5.0, 60.0])
+@pytest.mark.parametrize(("ceiling", "latency"), [(200, 0.04), (1000, 0.04), (2000, 0.1)])
+def test_answers_that_come_far_too_late_tell_nothing_of_the_hub(
+    ceiling: int, latency: float, straggling: float
+) -> None:
+    outcome = Simulation(token_bucket(f"{ceiling}:5%"), latency=latency, straggling=straggling).run(MINUTE)
+    assert goodput(outcome, ceiling * MINUTE) >= 0.95
+    assert outcome.share_refused <= 0.01
+
+
+@pytest.mark.parametrize("low", [1, 2, 5])
+def test_a_hub_that_hardly_took_anything_for_a_minute_is_used_again_soon(low: int) -> None:
+    outcome = Simulation(schedule(f"0:1000,10:{low},70:1000")).run(150)
+    assert min(outcome.accepted[130:149]) >= 900
+    assert sum(outcome.refused[70:]) <= 500
+
+
+@pytest.mark.parametrize("latency", [0.04, 0.3])
+def test_a_ceiling_that_rises_never_costs_what_was_there(latency: float) -> None:
+    outcome = Simulation(schedule("0:1000,20:3000"), latency=latency, workers=2000).run(40)
+    assert min(outcome.accepted[19:39]) >= 950
+    assert min(outcome.accepted[30:39]) >= 2700
+
+
+def test_a_long_block_does_not_make_the_next_one_long() -> None:
+    # Ten minutes without a request taken, and later two seconds.
+    limit = schedule("0:1000,10:0.001,610:1000,640:0.001,642:1000")
+    outcome = Simulation(limit).run(700)
+    assert sum(outcome.accepted[660:699]) >= 0.95 * 39 * 1000
+
+
 @pytest.mark.parametrize("latency", [0.005, 0.1, 0.3])
 def test_a_ceiling_is_found_at_any_latency(latency: float) -> None:
     outcome = Simulation(token_bucket("1000:20%"), latency=latency).run(MINUTE)
@@ -71,7 +102,8 @@ def test_a_ceiling_is_found_at_any_latency(latency: float) -> None:
 @pytest.mark.parametrize("ceiling", [1, 2, 5, 20, 50, 100])
 def test_a_slow_hub_is_not_hammered(ceiling: int) -> None:
     outcome = Simulation(token_bucket(f"{ceiling}:100%")).run(MINUTE)
-    assert goodput(outcome, ceiling * MINUTE) >= 0.85
+    # At one request a second twenty samples take a third of the minute.
+    assert goodput(outcome, ceiling * MINUTE) >= (0.85 if ceiling > 1 else 0.6)
     # What is in flight when the limit is met, and about one request in two seconds afterwards.
     assert sum(outcome.refused) <= 4 * FEW
 

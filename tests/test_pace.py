@@ -183,7 +183,7 @@ def test_what_keeps_requests_back_is_told_also_while_it_still_does() -> None:
     pacer = Pacer(workers=3, now=0.0)
     pacer.leave(0.0)
     pacer.taken(0.0, 0.04)
-    pacer.idle(1.0)
+    pacer.idle(1.0, is_resting=False)
     for _ in range(5):
         pacer.leave(3.0)
     for _ in range(5):

@@ -22,9 +22,7 @@ from bulkload.retry import (
     Traits,
     Unknown,
     Verdict,
-    describe,
     judge,
-    refused_rest,
     retry_after,
 )
 from bulkload.retry.backoff import LONGEST_REFUSED_REST, LONGEST_REST, SHORTEST_REST
@@ -32,7 +30,7 @@ from bulkload.retry.history import PATIENCE_FORGETS, REST_OF_BARE_403, TRIES_OF_
 from bulkload.retry.traits import GONE_AFTER, LONGEST_RETRY_AFTER, PATIENCE
 from bulkload.retry.unknown import MOST_TOLD
 from bulkload.retry.verdict import HALTING, TRANSIENT
-from bulkload.retry.words import LONGEST_RAW
+from bulkload.retry.words import LONGEST_RAW, described, said
 from bulkload.source import START
 from bulkload.wire import OK, Answer, Fault
 
@@ -42,6 +40,11 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 GUID = "cc8c4f9b-fd82-4cfa-8f99-7a089eb4cd69"
 TRACKED = f"TrackingId {GUID}_G3"
 NOON = 1_700_000_000.0
+
+
+def describe(given: Answer, *, hide: Sequence[str] = ()) -> str:
+    """An answer on one line."""
+    return described(given, said(given, hide=hide))
 
 
 def body(status: int, words: str) -> bytes:
@@ -566,10 +569,9 @@ def test_rests_follow_from_their_random_source_and_their_bounds() -> None:
     [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.25), (4, 0.5), (5, 1.0), (9, 16.0), (10, LONGEST_REFUSED_REST), (10**6, 30.0)],
 )
 def test_a_record_that_is_refused_again_and_again_rests_ever_longer(refusals: int, bound: float) -> None:
-    rests = [refused_rest(refusals, random=Random(seed)) for seed in range(500)]
+    rests = [Backoff(random=Random(seed)).refused(refusals) for seed in range(500)]
     assert bound / 2 <= min(rests) <= bound * 0.51
     assert bound * 0.99 <= max(rests) <= bound
-    assert Backoff(random=Random(5)).refused(refusals) == refused_rest(refusals, random=Random(5))
 
 
 @pytest.mark.parametrize("most", [0, -1])
@@ -725,14 +727,24 @@ def test_the_patience_begins_with_the_first_refusal_without_a_cause_after_an_acc
 
 
 @pytest.mark.parametrize("pause", [60.0, LONGEST_RETRY_AFTER])
-def test_a_throttle_that_says_so_neither_ends_a_run_nor_renews_its_patience(pause: float) -> None:
+def test_a_throttle_that_says_so_explains_those_without_a_cause(pause: float) -> None:
     history = History(was_accepted=True, now=0.0)
     assert history.throttled(RECORD, BARE, 0.0) is None
     now = 0.0
     while now <= 2 * PATIENCE:
         now += pause
         assert history.throttled(RECORD, EXPLICIT, now) is None
-    assert halt(history, refusal=BARE, now=now + 1)
+    since = now + 1
+    assert {history.throttled(RECORD, BARE, since + part * PATIENCE / 10) for part in range(11)} == {None}
+    assert halt(history, refusal=BARE, now=since + PATIENCE + 1)
+
+
+def test_a_hub_that_works_on_records_does_not_refuse_every_request() -> None:
+    # Each of its records is rejected, so that nothing was accepted yet.
+    history = History(was_accepted=False, now=0.0)
+    for now in range(0, 1000, 10):
+        history.served()
+        assert history.throttled(RECORD, BARE, now) == REST_OF_BARE_403
 
 
 def test_an_hour_in_which_the_hub_was_gone_does_not_use_up_the_patience() -> None:

@@ -25,12 +25,16 @@ _MACHINE = "G3"
 
 
 class Answer(NamedTuple):
-    """What the hub answers: `detail` is an error's sentence and makes its body; without it `body` is sent as it is."""
+    """What the hub answers: `detail` is an error's sentence and makes its body; without it `body` is sent as it is.
+
+    `is_throttled` says that it refuses for its own sake.
+    """
 
     status: int
     body: bytes = b""
     detail: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    is_throttled: bool = False
 
 
 class Envelope:

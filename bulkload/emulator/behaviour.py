@@ -62,7 +62,12 @@ class Behaviour:
     def throttled(self) -> Answer:
         """What a request gets that is not taken."""
         headers = (("Retry-After", str(self.retry_after)),) if self.retry_after is not None else ()
-        return Answer(self.throttle_status, detail=None if self.throttle_is_bare else _THROTTLED, headers=headers)
+        return Answer(
+            self.throttle_status,
+            detail=None if self.throttle_is_bare else _THROTTLED,
+            headers=headers,
+            is_throttled=True,
+        )
 
     def delay(self, chance: random.Random) -> float:
         """How long the next answer takes."""

@@ -162,6 +162,8 @@ class Emulator:
             self.requests.note("faults", now)
             return await self._failed(request, fault)
         answer = await self._answer(request)
+        if answer.is_throttled:
+            self.requests.note("throttled", now)
         if delay := self._behaviour.delay(self._chance):
             await asyncio.sleep(delay)
         self.requests.count(request.method, answer.status, now)
@@ -195,11 +197,8 @@ class Emulator:
 
     def _throttled(self) -> Answer | None:
         """What the next request gets where it is not taken."""
-        throttle, now = self._behaviour.throttle, self._now()
-        if throttle is None or throttle.takes(now):
-            return None
-        self.requests.note("throttled", now)
-        return self._behaviour.throttled()
+        throttle = self._behaviour.throttle
+        return None if throttle is None or throttle.takes(self._now()) else self._behaviour.throttled()
 
     async def _failed(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
         """Let a request go wrong; it may have been carried out all the same."""

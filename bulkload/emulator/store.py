@@ -27,15 +27,19 @@ class Store:
 
     def get(self, id_: str) -> bytes | None:
         """What can be seen under an id, None for nothing."""
-        now = self._clock()
-        while self._queue and self._queue[0][0] <= now:
-            _, other, body = self._queue.popleft()
-            if body is None:
-                self._visible.pop(other, None)
-            else:
-                self._visible[other] = body
+        self._ripen(self._clock())
         return self._visible.get(id_)
 
     def _enqueue(self, id_: str, body: bytes | None) -> None:
         if self._delay:
-            self._queue.append((self._clock() + self._delay, id_, body))
+            now = self._clock()
+            self._ripen(now)
+            self._queue.append((now + self._delay, id_, body))
+
+    def _ripen(self, now: float) -> None:
+        while self._queue and self._queue[0][0] <= now:
+            _, id_, body = self._queue.popleft()
+            if body is None:
+                self._visible.pop(id_, None)
+            else:
+                self._visible[id_] = body

@@ -50,7 +50,10 @@ class Plan(NamedTuple):
 
 
 def plan(ledger: Ledger, state: State, outcomes: Collection[Outcome]) -> Plan:
-    """Collect the ids of what is to be retried, and look in one pass over the ledger where they were accepted."""
+    """Collect the ids of what is to be retried, and look in one pass over the ledger where they were accepted.
+
+    All those ids are in memory: some hundred bytes for each.
+    """
     accepted: dict[str, Ordinal] = {}
     first = None
     for number, mark in enumerate(state.marks):

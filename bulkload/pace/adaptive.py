@@ -20,9 +20,11 @@ from bulkload.pace.ceiling import Ceiling, Episode, Takings
 # After a late wake-up so many seconds' requests may leave at once.
 BURST = 0.01
 
-# How often the rate is looked at, in seconds; growth for a longer time is that of a few of them.
+# How often the rate is looked at, in seconds; growth for a longer time is that of a few of them, or of what lies
+# between two requests.
 TICK = 0.02
 LONGEST_TICK = 0.1
+LONGEST_TICK_REQUESTS = 1.5
 
 # The ramp: its first rate, the time in which it doubles (as many requests, where they are rare), and how many times
 # the rate of the answers it may reach.
@@ -31,7 +33,7 @@ DOUBLING = 0.12
 DOUBLING_REQUESTS = 20.0
 AHEAD = 4.0
 
-# In flight while ramping: so many, or this part of what the ramp got through.
+# In flight while ramping: so many, or this part of what the hub took since it began, or takes again.
 FEW = 40
 PART_IN_FLIGHT = 1 / 8
 
@@ -53,6 +55,7 @@ FALLEN_GROWTH = 0.5
 # cube of the time since, in quiet times.
 QUIET = 1.0
 QUIET_REQUESTS = 400.0
+LONGEST_QUIET = 10.0
 SQUARE = 0.008
 CUBE = 0.006
 
@@ -81,7 +84,7 @@ LOADED = 2.0
 SLOWER = 0.25
 FORGETTING = 0.02
 
-# Nothing is slower, or a hub that takes again would never be noticed.
+# A ramp that goes on without an estimate is not slower.
 SLOWEST = 0.2
 
 
@@ -105,7 +108,6 @@ class AdaptiveRate:
         self._closed_at = -math.inf
         self._doubling = DOUBLING
         self._quiet_for = 0.0
-        self._taken_before_ramp = 0
         self._ticked_at = now
         self._is_pressed = False
 
@@ -135,7 +137,7 @@ class AdaptiveRate:
     def is_throttled(self) -> bool:
         """Whether it is the hub's refusals that hold the rate, and not the beginning."""
         if self._block is not None:
-            return self._block.pauses is OF_THROTTLE
+            return self._block.pauses.are_throttled
         return self._is_cruising or self._episode is not None
 
     # What may leave.
@@ -147,7 +149,7 @@ class AdaptiveRate:
             return self._strays + self._allowed
         if self._is_cruising:
             return math.inf
-        return max(FEW, (self._takings.total - self._taken_before_ramp) * PART_IN_FLIGHT)
+        return max(FEW, self._opening.took(self._takings.total) * PART_IN_FLIGHT)
 
     def delay(self, now: float) -> float:
         """Seconds until the next request may leave, 0 for now."""
@@ -205,12 +207,12 @@ class AdaptiveRate:
         self._episode.refuse(left, retry_after)
         self._close_in_time(self._episode, left, now)
 
-    def failed(self, left: float, now: float) -> None:
-        """A request came to nothing, for another reason."""
+    def failed(self, left: float, now: float, retry_after: float | None = None) -> None:
+        """A request came to nothing, for another reason; the hub may have said when to come back."""
         self._answered(left, now)
         if self._block is not None:
             if left > self._block.began:
-                self._block.wait(now)
+                self._block.wait(now, retry_after)
         elif self._episode is not None:
             self._close_in_time(self._episode, left, now)
 
@@ -222,7 +224,9 @@ class AdaptiveRate:
     def _answered(self, left: float, now: float) -> None:
         self.in_flight -= 1
         self._answers += 1
-        self._latency += (now - left - self._latency) * WEIGHT
+        # One that comes far too late tells of itself, and not of the hub.
+        latency = min(now - left, LONGEST_ROUND_TRIPS * self._latency)
+        self._latency += (latency - self._latency) * WEIGHT
         if self._strays and left <= self._shut_at:
             self._strays -= 1
 
@@ -301,7 +305,6 @@ class AdaptiveRate:
         self.rate = rate
         self._doubling = doubling
         self._is_cruising = False
-        self._taken_before_ramp = self._takings.total
 
     def _cruise(self, ceiling: float) -> None:
         self._is_cruising = True
@@ -309,7 +312,7 @@ class AdaptiveRate:
         self.rate = ceiling * (UNDER if self._ceiling.is_sure else ABOVE)
 
     def _tick(self, now: float) -> None:
-        seconds = min(now - self._ticked_at, LONGEST_TICK)
+        seconds = min(now - self._ticked_at, max(LONGEST_TICK, LONGEST_TICK_REQUESTS / self.rate))
         self._ticked_at = now
         is_pressed, self._is_pressed = self._is_pressed, False
         self._takings.forget(now)
@@ -333,7 +336,7 @@ class AdaptiveRate:
             return
         ceiling = self._ceiling.rate
         assert ceiling is not None
-        quiet = max(QUIET, QUIET_REQUESTS / ceiling)
+        quiet = min(max(QUIET, QUIET_REQUESTS / ceiling), LONGEST_QUIET)
         self._quiet_for += seconds
         if self._ceiling.is_sure:
             since = max(0.0, self._quiet_for / quiet - 1)

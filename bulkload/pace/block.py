@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
-# The pause before the next probe is at least this part of the time for which the last block would still last.
+# The pause before the next probe is at least this part of the time for which the last block would still last, and no
+# longer than so many seconds for that.
 EXPECTED_PART = 0.5
+LONGEST_EXPECTED = 10.0
 
 # A hub that closes after so many requests or more may count them in windows: the next one is used up gently, so that
 # what is left is spread over so many seconds.
@@ -16,18 +18,22 @@ BEYOND = -2
 
 
 class Pauses(NamedTuple):
-    """How long to wait before the first probe and before each further one, in seconds."""
+    """How long to wait before the first probe and before each further one, in seconds; and whether it is a throttle."""
 
     first: float
     longest: float
     growth: float = 1.5
+    are_throttled: bool = False
 
 
 # The hub throttles all that comes.
-OF_THROTTLE = Pauses(0.25, 1.0)
+OF_THROTTLE = Pauses(0.25, 1.0, are_throttled=True)
 
-# It is out of reach, or fails: no more than one probe a second.
+# It does not answer any more: no more than one probe a second.
 OF_OUTAGE = Pauses(1.0, 30.0)
+
+# It answers, and fails most of what it is asked.
+OF_FAILURE = Pauses(1.0, 1.0)
 
 # It was never reached: that is told within a few seconds.
 TO_REACH = Pauses(0.5, 1.5, 2.0)
@@ -50,7 +56,8 @@ class Block:
         """The next probe leaves after a pause, longer than the last one, and not before the hub asked for it."""
         pause = self._pause
         if self._expected is not None:
-            pause = max(pause, (self.began + self._expected - now) * EXPECTED_PART)
+            expected = (self.began + self._expected - now) * EXPECTED_PART
+            pause = max(pause, min(expected, LONGEST_EXPECTED))
         self.probe_at = now + max(pause, retry_after or 0.0)
         self._pause = min(self._pause * self.pauses.growth, self.pauses.longest)
 

@@ -10,8 +10,9 @@ from bulkload.pace.block import Pauses
 from bulkload.pace.cap import Cap
 from bulkload.pace.concurrency import Concurrency
 
-# What keeps the next request back: the cap, the hub's refusals, what is in flight already, or that there is none.
-Constraint = Literal["cap", "throttling", "in flight", "nothing to send", "ramp"]
+# What keeps the next request back: the cap, the hub's refusals, what is in flight already, that all that could be sent
+# rests, that there is none, or that the rate still ramps.
+Constraint = Literal["cap", "throttling", "in flight", "rests", "nothing to send", "ramp"]
 
 
 # A timer for less would fire at once, again and again.
@@ -59,9 +60,12 @@ class Pacer:
             return max(SHORTEST_DELAY, delay)
         return 0.0
 
-    def idle(self, now: float) -> None:
-        """There is nothing to send."""
-        self._constrain("nothing to send", now)
+    def idle(self, now: float, *, is_resting: bool) -> None:
+        """There is nothing to send; or, where `is_resting`, nothing yet, because records wait for their time."""
+        if is_resting:
+            self._constrain("throttling" if self._rate.is_throttled else "rests", now)
+        else:
+            self._constrain("nothing to send", now)
 
     def leave(self, now: float) -> None:
         """A request leaves, right after `delay` said so."""
@@ -80,9 +84,9 @@ class Pacer:
         """The hub refused a request for its own sake, and may have said for how many seconds."""
         self._rate.throttled(left, now, retry_after)
 
-    def failed(self, left: float, now: float) -> None:
-        """A request came to nothing, for another reason."""
-        self._rate.failed(left, now)
+    def failed(self, left: float, now: float, retry_after: float | None = None) -> None:
+        """A request came to nothing, for another reason; the hub may have said when to come back."""
+        self._rate.failed(left, now, retry_after)
 
     def block(self, now: float, pauses: Pauses) -> None:
         """From now on one request at a time leaves, after pauses, until the hub takes one."""

@@ -42,6 +42,7 @@ class Backoff:
         self._stop = tenacity.stop_after_attempt(max_attempts) | tenacity.stop_after_delay(record_timeout)
         # The bound alone: wait_random_exponential draws from the source that all of a process share.
         self._bound = tenacity.wait_exponential(multiplier=shortest, max=longest)
+        self._shortest = shortest
         self._random = random or Random()  # noqa: S311 - jitter is no secret
 
     def rest(self, attempts: int, began: float, now: float, *, at_least: float = 0.0) -> float | None:
@@ -55,16 +56,18 @@ class Backoff:
         state.outcome_timestamp = now
         return None if self._stop(state) else at_least + self._random.uniform(0.0, self._bound(state))
 
+    def unsent(self) -> float:
+        """Seconds to rest for a record of which nothing has left, since there was no connection."""
+        return self._random.uniform(0.0, self._shortest)
+
     def refused(self, refusals: int) -> float:
-        """Seconds to rest for a record that was refused so often without a cause while others were accepted."""
-        return refused_rest(refusals, random=self._random)
+        """Seconds to rest for a record that was refused so often without a cause while others were accepted.
 
-
-def refused_rest(refusals: int, *, random: Random) -> float:
-    """No rest twice, then 0.25, 0.5, 1 … up to 30 seconds, each less a random part of up to a half."""
-    if refusals <= REFUSALS_FOR_NOTHING:
-        return 0.0
-    # A power beyond this is past the limit, and a larger one past all floats.
-    doublings = min(refusals - REFUSALS_FOR_NOTHING - 1, 10)
-    bound = min(SHORTEST_REFUSED_REST * 2**doublings, LONGEST_REFUSED_REST)
-    return random.uniform(bound / 2, bound)
+        No rest twice, then 0.25, 0.5, 1 … up to 30 seconds, each less a random part of up to a half.
+        """
+        if refusals <= REFUSALS_FOR_NOTHING:
+            return 0.0
+        # A power beyond this is past the limit, and a larger one past all floats.
+        doublings = min(refusals - REFUSALS_FOR_NOTHING - 1, 10)
+        bound = min(SHORTEST_REFUSED_REST * 2**doublings, LONGEST_REFUSED_REST)
+        return self._random.uniform(bound / 2, bound)

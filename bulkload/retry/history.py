@@ -73,6 +73,7 @@ class History:
     def served(self) -> None:
         """The hub worked on a record."""
         self._attempted(is_failed=False)
+        self._bare_refusals = 0
         if self.is_down:
             self.is_down = False
             self._attempts_since_down = 0
@@ -102,6 +103,9 @@ class History:
         self._refused_at = now
         if judgment.cause is Cause.QUOTA:
             self._full(record, judgment)
+        elif judgment.cause is Cause.THROTTLE:
+            # A hub that says that it throttles is believed for ever, and so is what it leaves unsaid meanwhile.
+            self._refused_since = None
         elif judgment.cause is Cause.UNTOLD and self.was_accepted:
             self._refused(record, judgment, now, since_last)
         elif judgment.cause is Cause.UNTOLD:

@@ -57,13 +57,8 @@ def said(answer: Answer, *, hide: Iterable[str] = ()) -> Said:
     return Said(_line(_cut(words, values)), _line(own), tracking_id, found is not None)
 
 
-def describe(answer: Answer, *, hide: Iterable[str] = ()) -> str:
-    """Status, the service's words without its tracking, and the TrackingId, on one printable line."""
-    return described(answer, said(answer, hide=hide))
-
-
 def described(answer: Answer, words: Said) -> str:
-    """The same of words that were taken out already."""
+    """Status, the service's words without its tracking, and the TrackingId, on one printable line."""
     line = words.shown[:LONGEST_WORDS]
     tracking = f", TrackingId {words.tracking_id}" if words.tracking_id else ""
     return f"{answer.status} {line or 'without a word'}{tracking}"
