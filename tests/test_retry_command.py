@@ -461,6 +461,23 @@ class TestARun:
         assert len(folder.hub.ids) < 180
         assert folder.letters() == {}
 
+    @pytest.mark.parametrize("command", ["retry", "load"])
+    def test_that_was_killed_in_its_last_step_leaves_no_letters_of_what_is_accepted(
+        self, folder: Folder, command: str
+    ) -> None:
+        write(folder.path / "d.ndjson", some(3, 2))
+        folder.run("load", "d.ndjson", *ONCE, code=1)
+        letters = (folder.path / f"{LEDGER}.dead.ndjson").read_bytes()
+        folder.mend()
+        folder.run("retry", LEDGER, code=0)
+        # As a kill between its last commit and its end leaves it.
+        (folder.path / f"{LEDGER}.dead.ndjson").write_bytes(letters)
+        with closing(sqlite3.connect(folder.path / LEDGER)) as connection, connection:
+            connection.execute("UPDATE sessions SET ended_at = NULL WHERE number = 2")
+        folder.run(command, LEDGER if command == "retry" else "d.ndjson", code=0)
+        assert folder.letters() == {}
+        assert len(folder.hub.puts) == 3
+
 
 class TestTheHubSTable:
     def test_says_how_its_answers_are_understood(self, folder: Folder) -> None:

@@ -97,6 +97,11 @@ class State:
         return self.finished_at is not None
 
     @property
+    def is_broken_off(self) -> bool:
+        """Whether its last session was killed: the dead letters may not be what the ledger shows."""
+        return self.session is not None and self.session.ended_at is None
+
+    @property
     def is_clean(self) -> bool:
         """Whether nothing of what is settled settled badly."""
         return all(outcome.is_good or not count for outcome, count in self.totals.items())

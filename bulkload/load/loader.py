@@ -88,7 +88,7 @@ class Loader(Job):
             # Dead letters of another ledger may be what somebody is mending.
             put_aside(stem_of(self._path), stem_of(ledger.put_aside or aside(self._path)), is_kept=not self._anew)
         state = ledger.state
-        if state.is_finished:
+        if state.is_finished and not state.is_broken_off:
             log.info("%s: nothing to do, %s settled", self._named(), count(state.settled, "record"))
             return nothing_done(summarize(state, ledger=self._path))
         log.info("%s: %s", self._named(), _begins(state))

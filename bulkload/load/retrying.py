@@ -91,7 +91,7 @@ class Retrier(Job):
     async def _work(self, ledger: Ledger) -> Summary:
         self._state = state = ledger.state
         self._wanted = sum(state.totals[outcome] for outcome in self._outcomes)
-        if not self._wanted:
+        if not self._wanted and not state.is_broken_off:
             words = " or ".join(outcome.word for outcome in self._outcomes)
             log.info("%s: nothing to do, no record is %s", self._named(), words)
             return self._completed(state, nothing_done(summarize(state, ledger=self._path)))
