@@ -32,7 +32,7 @@ ROOMS = """
     mapping
     emulator
     registration installation
-    hub sas errors
+    hub sas errors process
 """
 FLOORS = {room: floor for floor, rooms in enumerate(ROOMS.split("\n")) for room in rooms.split()}
 
@@ -84,7 +84,7 @@ def test_imports_point_down(module: str) -> None:
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room(module) == "emulator"])
 def test_the_emulator_knows_nothing_of_the_loader(module: str) -> None:
-    known = {"emulator", "registration", "installation", "hub", "sas", "errors"}
+    known = {"emulator", "registration", "installation", "hub", "sas", "errors", "process"}
     assert {room(name) for name in imports_of(module)} <= known
 
 

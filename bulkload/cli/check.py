@@ -10,9 +10,9 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bulkload import process
 from bulkload.check import Check, Settings
 from bulkload.cli.attended import attend, attended_flags
-from bulkload.cli.loop import run
 from bulkload.cli.options import config_flag, flag
 from bulkload.cli.reading import reading_flags, take_reading
 from bulkload.cli.streams import QuietConsole, log_to, write
@@ -54,7 +54,7 @@ def check(sources: tuple[str, ...], **flags: Any) -> int:
     """
     console = QuietConsole(stderr=True)
     command = _Command(sources, flags, console)
-    return command.tell(run(command.carry_out()))
+    return command.tell(process.run(command.carry_out()))
 
 
 class _Command:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bulkload.cli.loop import run
+from bulkload import process
 from bulkload.cli.options import CONNECTION_STRING, config_flag, flag, hub_name, real_hub, traits_of_config
 from bulkload.cli.reading import reading_flags, take_reading
 from bulkload.cli.sending import Sending, command_line, hub_flags, sending_flags
@@ -59,7 +59,7 @@ def load(sources: tuple[str, ...], **flags: Any) -> int:
     4 stopped by the hub or this machine; 5 stopped early, resumable; 6 a bug; 75 another run holds the ledger.
     """
     command = _Command(sources, flags, QuietConsole(stderr=True))
-    return command.tell(run(command.carry_out()))
+    return command.tell(process.run(command.carry_out()))
 
 
 class _Command:

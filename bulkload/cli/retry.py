@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bulkload.cli.loop import run
+from bulkload import process
 from bulkload.cli.options import config_flag, flag, real_hub, traits_of_config
 from bulkload.cli.sending import Sending, command_line, hub_flags, sending_flags
 from bulkload.cli.streams import QuietConsole
@@ -44,4 +44,4 @@ def retry(ledger: Path, **flags: Any) -> int:
     usual = read_state(ledger).run.hub.rpartition("/")[2]
     hub = real_hub(sending.hub, sending.connection_string_file, usual=usual)
     retrier = Retrier(ledger, hub=hub, rejected=rejected, flags=given, resume=command_line())
-    return sending.tell(run(sending.attend(retrier)))
+    return sending.tell(process.run(sending.attend(retrier)))

@@ -1,29 +1,22 @@
 """The emulator as a program: what it prints, and when it ends."""
 
 import asyncio
-import gc
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from bulkload import process
 from bulkload.emulator.behaviour import Behaviour
 from bulkload.emulator.server import Emulator
 
 _STDIN = 0
 
-# How rarely the collector looks through them.
-THRESHOLDS = (50_000, 50, 100)
-
 
 def run(*, hub: str, port: int, tls: bool, until_eof: bool, behaviour: Behaviour | None = None) -> None:
-    """Serve on an event loop of its own, uvloop's where it is installed, in a process that has nothing else to do."""
-    # What it holds are hundreds of thousands of objects without a cycle.
-    gc.freeze()
-    gc.set_threshold(*THRESHOLDS)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(hub=hub, port=port, tls=tls, until_eof=until_eof, behaviour=behaviour))
+    """Serve in a process that has nothing else to do."""
+    process.run(serve(hub=hub, port=port, tls=tls, until_eof=until_eof, behaviour=behaviour))
 
 
 async def serve(*, hub: str, port: int, tls: bool, until_eof: bool, behaviour: Behaviour | None = None) -> None:
@@ -41,14 +34,6 @@ async def serve(*, hub: str, port: int, tls: bool, until_eof: bool, behaviour: B
             if until_eof:
                 _watch_stdin(ended.set)
             await ended.wait()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - optional, and of no use to those who only import serve()
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 @contextmanager
