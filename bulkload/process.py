@@ -14,8 +14,8 @@ else:
 T = TypeVar("T")
 
 # Requests in flight, and what an emulated hub holds, are thousands of objects that the collector looks through again
-# and again, and that are freed without it. With its usual thresholds a record costs 215 us at 40 ms of latency, with these
-# 155; memory is the same.
+# and again, and that are freed without it. With its usual thresholds a record costs 215 us at 40 ms of latency, with
+# these 155; memory is the same.
 THRESHOLDS = (50_000, 50, 100)
 
 
