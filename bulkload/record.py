@@ -57,14 +57,13 @@ class Record:
     `origin` is the source object it came from, `position` its ordinal among the records of that source, `size` the
     bytes that it holds in memory. `attempts` counts those that used one up. `began` is when its first request left by
     the loop's clock, moved on by the time in which it waited for the hub and not for its own sake. `quota_refusals`
-    counts the answers that the namespace is full, `bare_refusals` those without a cause while others were accepted.
+    counts the answers that the namespace is full, `refusals` the other throttles that came while others were accepted.
     `has_failed` says that the next request for it is sent because the last one came to nothing.
     """
 
     __slots__ = (
         "_paused_at",
         "attempts",
-        "bare_refusals",
         "began",
         "body",
         "has_failed",
@@ -72,6 +71,7 @@ class Record:
         "origin",
         "position",
         "quota_refusals",
+        "refusals",
         "size",
     )
 
@@ -83,7 +83,7 @@ class Record:
         self.size = len(body) if body is origin.datum else len(body) + origin.size
         self.attempts = 0
         self.quota_refusals = 0
-        self.bare_refusals = 0
+        self.refusals = 0
         self.has_failed = False
         self.began: float | None = None
         self._paused_at: float | None = None

@@ -276,7 +276,7 @@ class Upload:
                 self._served(left, now)
                 self._finish(record, _ending(Outcome.REJECTED, answer, judgment, latency))
             case Verdict.THROTTLE:
-                # The hub is slowed down, the record has used up no attempt and goes first, or when the hub says so.
+                # The hub is slowed down; the record has used up no attempt, and comes again when the hub says so.
                 self.requests.throttled += 1
                 rest = self._history.throttled(record, judgment, now)
                 asked = self._retry_after(answer)
@@ -284,9 +284,9 @@ class Upload:
                 if rest is not None:
                     self._pacer.block(now, Pauses(rest, rest, are_throttled=True))
                 record.pause(now)
-                # One that is refused without a cause may be alone in that: the next probe is another's.
-                is_last = judgment.cause is Cause.UNTOLD
-                self._again(record, max(asked or 0.0, self._backoff.refused(record.bare_refusals)), is_last=is_last)
+                # It may be alone in that: the next probe is another's. Only a full namespace is asked thrice by one.
+                is_last = judgment.cause is not Cause.QUOTA
+                self._again(record, max(asked or 0.0, self._backoff.refused(record.refusals)), is_last=is_last)
             case Verdict.RETRY:
                 self.requests.failed += 1
                 asked = self._retry_after(answer)

@@ -100,6 +100,16 @@ def test_each_throttle_costs_no_attempt_and_no_record(throttle: str, tmp_path: P
     assert summary["limited_by"] == "throttling"
 
 
+@pytest.mark.parametrize("throttle", ["429", "403 with Retry-After", "bare 403"])
+def test_a_record_that_is_throttled_for_ever_holds_nobody_up(throttle: str, tmp_path: Path, commands: Forks) -> None:
+    write(tmp_path / "d.ndjson", names("id", 1000))
+    with RecordingHub(lambda put: THROTTLES[throttle] if put.id == "id-7" else Reply(), delay=0.01) as hub:
+        ran = load(commands, hub, tmp_path, "--max-duration", "6s")
+        assert ran.code == 5, ran.err
+        assert hub.ids.count("id-7") <= 25
+    assert counts(tmp_path / LEDGER) == {"accepted": 999}
+
+
 @pytest.mark.parametrize("fault", ["reset", "503"])
 def test_a_record_that_always_fails_is_exhausted_and_its_letter_says_why(
     fault: str, tmp_path: Path, commands: Forks

@@ -776,17 +776,18 @@ def test_a_namespace_that_is_full_does_not_use_up_the_tries_of_a_403_without_a_c
     assert history.throttled(RECORD, BARE, 500.0) == REST_OF_BARE_403
 
 
-def test_refusals_without_a_cause_count_for_a_record_while_others_are_accepted() -> None:
+@pytest.mark.parametrize("refusal", [BARE, EXPLICIT], ids=["bare", "explicit"])
+def test_throttles_count_for_a_record_while_others_are_accepted(refusal: Judgment) -> None:
     history = History(was_accepted=True, now=0.0)
     alone = a_record()
     for now in range(10):
-        history.throttled(alone, BARE, now)
-        history.throttled(alone, EXPLICIT, now)
         history.accepted()
-    assert alone.bare_refusals == 10
+        for _ in range(3):
+            history.throttled(alone, refusal, now)
+    assert alone.refusals == 10
 
 
-def test_refusals_without_a_cause_do_not_count_for_a_record_while_nothing_is_accepted() -> None:
+def test_throttles_do_not_count_for_a_record_while_nothing_is_accepted() -> None:
     one_of_many, first = a_record(), a_record()
     history = History(was_accepted=False, now=0.0)
     history.throttled(one_of_many, BARE, 0.0)
@@ -794,7 +795,7 @@ def test_refusals_without_a_cause_do_not_count_for_a_record_while_nothing_is_acc
     history.throttled(first, BARE, 1.0)
     for now in range(100):
         history.throttled(one_of_many, BARE, now)
-    assert (one_of_many.bare_refusals, first.bare_refusals) == (0, 1)
+    assert (one_of_many.refusals, first.refusals) == (0, 1)
 
 
 @pytest.mark.parametrize("number", [1, 3, 100])

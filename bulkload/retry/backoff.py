@@ -13,8 +13,8 @@ RECORD_TIMEOUT = 600.0
 SHORTEST_REST = 0.5
 LONGEST_REST = 60.0
 
-# A record that alone is refused without a cause costs everyone a pause each time, so it is asked ever less often. Twice
-# is nothing: at a hub's limit that may happen to any record.
+# A record that alone is throttled costs everyone a pause each time, so it is asked ever less often. Twice is nothing:
+# at a hub's limit that may happen to any record.
 REFUSALS_FOR_NOTHING = 2
 SHORTEST_REFUSED_REST = 0.25
 LONGEST_REFUSED_REST = 30.0
@@ -61,7 +61,7 @@ class Backoff:
         return self._random.uniform(0.0, self._shortest)
 
     def refused(self, refusals: int) -> float:
-        """Seconds to rest for a record that was refused so often without a cause while others were accepted.
+        """Seconds to rest for a record that was throttled so often while others were accepted.
 
         No rest twice, then 0.25, 0.5, 1 … up to 30 seconds, each less a random part of up to a half.
         """

@@ -50,6 +50,7 @@ class History:
         # The first refusal without a cause since something was accepted, and the last refusal of any cause.
         self._refused_since: float | None = None
         self._refused_at = now
+        self._has_accepted = False
         self._unanswered = 0
         self._attempts: deque[bool] = deque(maxlen=LAST_ATTEMPTS)
         self._failures = 0
@@ -94,20 +95,24 @@ class History:
     def accepted(self) -> None:
         """The hub took a record."""
         self.served()
-        self.was_accepted = True
+        self.was_accepted = self._has_accepted = True
         self._refused_since = None
 
     def throttled(self, record: Record, judgment: Judgment, now: float) -> float | None:
         """The hub refused for its own sake; returns how long to wait where the history knows better than the answer."""
         since_last = now - self._refused_at
         self._refused_at = now
+        if self._has_accepted and judgment.cause is not Cause.QUOTA:
+            # Others were accepted since the last refusal: this one may be the record's own.
+            record.refusals += 1
+        self._has_accepted = False
         if judgment.cause is Cause.QUOTA:
             self._full(record, judgment)
         elif judgment.cause is Cause.THROTTLE:
             # A hub that says that it throttles is believed for ever, and so is what it leaves unsaid meanwhile.
             self._refused_since = None
         elif judgment.cause is Cause.UNTOLD and self.was_accepted:
-            self._refused(record, judgment, now, since_last)
+            self._refused(judgment, now, since_last)
         elif judgment.cause is Cause.UNTOLD:
             return self._refused_from_the_start(judgment, now)
         return None
@@ -120,12 +125,9 @@ class History:
                 f"what was accepted is kept ({judgment.reason})"
             )
 
-    def _refused(self, record: Record, judgment: Judgment, now: float, since_last: float) -> None:
+    def _refused(self, judgment: Judgment, now: float, since_last: float) -> None:
         """A 403 without a cause after an acceptance: a throttle, unless nothing is accepted for too long."""
         traits = self._traits
-        if self._refused_since is None:
-            # Others were accepted since the last such refusal: this one may be the record's own.
-            record.bare_refusals += 1
         if self._refused_since is None or since_last > PATIENCE_FORGETS + traits.longest_retry_after:
             self._refused_since = now
         if now - self._refused_since > traits.patience:
