@@ -47,10 +47,10 @@ def settled(*positions: int) -> Commit:
     return NOTHING._replace(settlements=[settlement(position) for position in positions], marks=marks)
 
 
-async def write(ledger: Ledger, *commits: Commit) -> list[Exception]:
+async def write(ledger: Ledger, *commits: Commit, is_again: bool = False) -> list[Exception]:
     """Write commits as a session does; returns what it was told of failures."""
     failures: list[Exception] = []
-    writer = Writer(ledger.connection, ledger.path, failures.append)
+    writer = Writer(ledger.connection, ledger.path, failures.append, is_again=is_again)
     for commit in commits:
         writer.post(commit)
     await writer.close()
@@ -462,14 +462,8 @@ async def test_rows_of_what_is_settled_again_are_replaced_and_counted_once(ledge
     session = begun(ledger)
     first = [dead_at(position, position) for position in range(600)]
     again = [settlement(position, Outcome.REJECTED if position == 7 else Outcome.ACCEPTED) for position in range(530)]
-    assert (
-        await write(
-            ledger,
-            NOTHING._replace(session=session, settlements=first),
-            NOTHING._replace(session=session, again=again),
-        )
-        == []
-    )
+    assert await write(ledger, NOTHING._replace(session=session, settlements=first)) == []
+    assert await write(ledger, NOTHING._replace(session=session, settlements=again), is_again=True) == []
     totals = ledger.state.totals
     assert (totals[Outcome.ACCEPTED], totals[Outcome.REJECTED], totals[Outcome.EXHAUSTED]) == (529, 1, 70)
     assert ledger.dead_objects(0) == 71
@@ -481,13 +475,12 @@ async def test_rows_of_what_is_settled_again_are_replaced_and_counted_once(ledge
 async def test_a_letter_tells_of_what_of_its_object_is_dead_by_now(ledger: Ledger) -> None:
     session = begun(ledger)
     first = [dead_at(0, 0), *(dead_at(position, 10) for position in range(1, 5)), dead_at(5, 20)]
-    for position in (1, 2, 4):
-        again = [settlement(position)]
-        commits = NOTHING._replace(session=session, again=again)
-        await write(ledger, *([NOTHING._replace(session=session, settlements=first)] if position == 1 else []), commits)
+    await write(ledger, NOTHING._replace(session=session, settlements=first))
+    again = [NOTHING._replace(session=session, settlements=[settlement(position)]) for position in (1, 2, 4, 3)]
+    await write(ledger, *again[:3], is_again=True)
     found = [dead and dead.position for dead in (ledger.dead_of(0, position) for position in range(-1, 8))]
     assert found == [None, 0, 3, 3, 3, 3, 5, None, None]
-    await write(ledger, NOTHING._replace(session=session, again=[settlement(3)]))
+    await write(ledger, again[3], is_again=True)
     assert [ledger.dead_of(0, position) for position in range(1, 5)] == [None] * 4
 
 

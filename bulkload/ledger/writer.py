@@ -48,8 +48,7 @@ _UPDATE_TOTALS = f"UPDATE runs SET {', '.join(f'{outcome.word} = {outcome.word} 
 class Commit(NamedTuple):
     """What goes to the disk together: settlements, and the marks, samples and counts that are true with them.
 
-    `letters` are the dead letters that belong to the settlements; they are written before these count. `again` are
-    settlements of records that were settled before, and whose rows they replace.
+    `letters` are the dead letters that belong to the settlements; they are written before these count.
     """
 
     session: int
@@ -61,19 +60,14 @@ class Commit(NamedTuple):
     retried: int
     failed: int
     letters: Sequence[Letter] = ()
-    again: Sequence[Settlement] = ()
-
-    @property
-    def size(self) -> int:
-        """How many settlements it holds."""
-        return len(self.settlements) + len(self.again)
 
 
 class Writer:
     """Writes commits in the order in which they are posted.
 
     After one could not be written, none is any more: a later mark would claim what is not on the disk. `on_failure`
-    is called on the loop then, with the `Halt` that says why.
+    is called on the loop then, with the `Halt` that says why. With `is_again` its records were settled before, and the
+    rows of these are replaced.
     """
 
     def __init__(
@@ -82,9 +76,12 @@ class Writer:
         path: Path,
         on_failure: Callable[[Exception], None],
         dead_letters: DeadLetters | None = None,
+        *,
+        is_again: bool = False,
     ) -> None:
         self._connection = connection
         self._path = path
+        self._is_again = is_again
         self._dead_letters = dead_letters
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
@@ -101,7 +98,7 @@ class Writer:
         return f"<Writer of {self._path}, {self.backlog} settlements behind>"
 
     def post(self, commit: Commit) -> None:
-        self.backlog += commit.size
+        self.backlog += len(commit.settlements)
         self._posted.append(time.monotonic())
         self._commits.put(commit)
 
@@ -125,7 +122,7 @@ class Writer:
                 commit = reduce(_together, commits)
                 if not self._has_failed:
                     self._try(commit)
-                self._loop.call_soon_threadsafe(self._written, len(commits), commit.size)
+                self._loop.call_soon_threadsafe(self._written, len(commits), len(commit.settlements))
         finally:
             self._loop.call_soon_threadsafe(self._done.set)
 
@@ -173,15 +170,17 @@ class Writer:
             self._dead_letters.write(commit.letters)
         execute = self._connection.execute
         settlements = commit.settlements
-        totals = Counter(settlement.outcome for settlement in (*settlements, *commit.again))
+        totals = Counter(settlement.outcome for settlement in settlements)
         execute("BEGIN IMMEDIATE")
-        self._insert(_SETTLEMENTS, [_row(settlement) for settlement in settlements])
-        self._insert(
-            _DEAD_LETTERS,
-            [(_key(settlement), *settlement.place) for settlement in settlements if settlement.place is not None],
-        )
-        totals.subtract(self._outcomes([_key(settlement) for settlement in commit.again]))
-        self._insert(_SETTLED_AGAIN, [_row(settlement) for settlement in commit.again])
+        if self._is_again:
+            totals.subtract(self._outcomes([_key(settlement) for settlement in settlements]))
+            self._insert(_SETTLED_AGAIN, [_row(settlement) for settlement in settlements])
+        else:
+            self._insert(_SETTLEMENTS, [_row(settlement) for settlement in settlements])
+            self._insert(
+                _DEAD_LETTERS,
+                [(_key(settlement), *settlement.place) for settlement in settlements if settlement.place is not None],
+            )
         execute(_UPDATE_TOTALS, [totals[outcome] for outcome in Outcome])
         for number, mark in commit.marks.items():
             execute(
@@ -237,7 +236,6 @@ def _together(one: Commit, other: Commit) -> Commit:
         marks=one.marks | other.marks,
         samples=[*one.samples, *other.samples],
         letters=[*one.letters, *other.letters],
-        again=[*one.again, *other.again],
     )
 
 

@@ -90,7 +90,7 @@ class LiveSession:
         self._stop: Stop | None = None
         self._end: Stop | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._writer = Writer(ledger.connection, ledger.path, self._unwritable, dead_letters)
+        self._writer = Writer(ledger.connection, ledger.path, self._unwritable, dead_letters, is_again=supply.is_again)
         self.pacer = Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic())
         self.upload = Upload(
             transport,
@@ -229,11 +229,10 @@ class LiveSession:
         if not self._pending and not self._samples and not self._letters and marks == self._marks:
             return
         requests = self.upload.requests
-        is_again = self._supply.is_again
         self._writer.post(
             Commit(
                 self._session.number,
-                [] if is_again else self._pending,
+                self._pending,
                 marks,
                 self._samples,
                 requests.sent,
@@ -241,7 +240,6 @@ class LiveSession:
                 requests.retried,
                 requests.failed,
                 self._letters,
-                self._pending if is_again else [],
             )
         )
         self._pending = []
