@@ -333,6 +333,11 @@ def test_a_complete_run_is_described_in_a_few_lines() -> None:
     ]
 
 
+def test_a_run_that_the_hub_throttled_tells_the_ceiling_that_was_found() -> None:
+    throttled = replace(COMPLETE, limited_by="throttling", rate=replace(COMPLETE.rate, ceiling=997.6))
+    assert describe(throttled).splitlines()[2].endswith("limited by throttling (the hub takes 998/s)")
+
+
 def test_a_partial_run_says_how_to_see_what_failed() -> None:
     summary = replace(
         COMPLETE,

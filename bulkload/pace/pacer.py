@@ -33,6 +33,7 @@ class Pacer:
         self._concurrency = Concurrency(workers, now)
         self._constraint: Constraint | None = None
         self._constrained_at = now
+        self._was_throttled = False
 
     def __repr__(self) -> str:
         return f"<Pacer {self._rate!r}, {self._cap or 'no cap'}, {self._concurrency!r}>"
@@ -63,7 +64,8 @@ class Pacer:
     def idle(self, now: float, *, is_resting: bool) -> None:
         """There is nothing to send; or, where `is_resting`, nothing yet, because records wait for their time."""
         if is_resting:
-            self._constrain("throttling" if self._rate.is_throttled else "rests", now)
+            # The hub's last refusal tells what they wait for.
+            self._constrain("throttling" if self._rate.is_throttled or self._was_throttled else "rests", now)
         else:
             self._constrain("nothing to send", now)
 
@@ -82,10 +84,12 @@ class Pacer:
 
     def throttled(self, left: float, now: float, retry_after: float | None = None) -> None:
         """The hub refused a request for its own sake, and may have said for how many seconds."""
+        self._was_throttled = True
         self._rate.throttled(left, now, retry_after)
 
     def failed(self, left: float, now: float, retry_after: float | None = None) -> None:
         """A request came to nothing, for another reason; the hub may have said when to come back."""
+        self._was_throttled = False
         self._rate.failed(left, now, retry_after)
 
     def block(self, now: float, pauses: Pauses) -> None:

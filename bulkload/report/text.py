@@ -59,6 +59,8 @@ def _requests(summary: Summary) -> list[str]:
         parts.append(f"p50 {latency.p50 * 1000:,.1f} ms, p99 {latency.p99 * 1000:,.1f} ms")
     if summary.limited_by:
         parts.append(f"limited by {summary.limited_by}")
+        if summary.limited_by == "throttling" and rate.ceiling is not None:
+            parts[-1] += f" (the hub takes {rate.ceiling:,.0f}/s)"
     return [", ".join(parts)]
 
 
