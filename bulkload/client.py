@@ -98,6 +98,14 @@ def _fault(exc: Exception) -> Fault:
 
 
 def _words(exc: Exception) -> str:
+    """What went wrong; never what came instead of an answer, which may hold the token or the record."""
+    match exc:
+        case aiohttp.ServerDisconnectedError():
+            return "the hub closed it without an answer"
+        case aiohttp.ClientPayloadError():
+            return "the answer was cut short"
+        case aiohttp.ClientResponseError() | ValueError() if _fault(exc) is Fault.BROKEN:
+            return "what came is no HTTP answer"
     cause = getattr(exc, "os_error", None) or getattr(exc, "certificate_error", None) or exc
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 

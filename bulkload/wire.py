@@ -1,5 +1,6 @@
 """What goes to a hub and what comes back: the seam at which a transport plugs in."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -7,6 +8,10 @@ from enum import Enum
 from typing import Protocol
 
 from bulkload.record import Record
+
+# A TrackingId is a GUID with a suffix; whatever else a header brings must not reach a ledger or a terminal.
+LONGEST_ID = 100
+_NO_ID = re.compile(r"[^!-~]+")
 
 
 class Fault(Enum):
@@ -36,8 +41,8 @@ class Answer:
 
     @property
     def tracking_id(self) -> str | None:
-        """What Azure support asks for."""
-        return self.headers.get("TrackingId")
+        """What Azure support asks for, as far as it is one."""
+        return _NO_ID.sub("", self.headers.get("TrackingId", ""))[:LONGEST_ID] or None
 
     @property
     def date(self) -> float | None:

@@ -152,6 +152,31 @@ async def test_an_answer_keeps_status_headers_and_body(status: int) -> None:
     assert answer.headers["Retry-After"] == "7"
 
 
+@pytest.mark.parametrize(
+    ("header", "tracking_id"),
+    [(b"\xff\xfeabc", "abc"), (b"\x1b[31mred", "[31mred"), (b"a" * 7000, "a" * 100), (b"", None)],
+)
+async def test_a_tracking_id_is_taken_as_far_as_it_is_one(header: bytes, tracking_id: str | None) -> None:
+    answer = await answered(b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\nTrackingId: " + header + b"\r\n\r\n")
+    assert answer.tracking_id == tracking_id
+    assert answer.status == 400
+
+
+ECHOES = {
+    "in the status line": b"HTTP/1.1 " + TOKEN.encode() + b" " + BODY + b"\r\n\r\n",
+    "instead of one": TOKEN.encode() + BODY + b"\r\n\r\n",
+    "in a header": b"HTTP/1.1 200 OK\r\nA: " + TOKEN.encode() + b"\x00" + BODY + b"\r\n\r\n",
+    "as the request": b"PUT /x HTTP/1.1\r\nAuthorization: " + TOKEN.encode() + b"\r\n\r\n",
+    "in a header's name": b"HTTP/1.1 200 OK\r\n" + TOKEN.encode() + BODY + b": 1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+async def test_what_a_garbled_answer_repeats_is_in_no_words(echo: str) -> None:
+    answer = await answered(ECHOES[echo])
+    assert (answer.fault, answer.words) == (Fault.BROKEN, "what came is no HTTP answer")
+
+
 @pytest.mark.parametrize("head", ["204 No Content", "500 Oops\r\nContent-Length: 0", "401 No\r\nConnection: close"])
 async def test_an_answer_may_come_without_a_body(head: str) -> None:
     answer = await answered(f"HTTP/1.1 {head}\r\n\r\n".encode())
