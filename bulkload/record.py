@@ -58,7 +58,8 @@ class Record:
     bytes that it holds in memory. `attempts` counts those that used one up. `began` is when its first request left by
     the loop's clock, moved on by the time in which it waited for the hub and not for its own sake. `quota_refusals`
     counts the answers that the namespace is full, `refusals` the other throttles that came while others were accepted.
-    `has_failed` says that the next request for it is sent because the last one came to nothing.
+    `has_failed` says that the next request for it is sent because the last one came to nothing; `is_suspect` that it
+    failed while the hub worked on others, `failed_at` how many it had worked on and failed when this one failed last.
     """
 
     __slots__ = (
@@ -66,8 +67,10 @@ class Record:
         "attempts",
         "began",
         "body",
+        "failed_at",
         "has_failed",
         "id",
+        "is_suspect",
         "origin",
         "position",
         "quota_refusals",
@@ -85,6 +88,8 @@ class Record:
         self.quota_refusals = 0
         self.refusals = 0
         self.has_failed = False
+        self.is_suspect = False
+        self.failed_at: tuple[int, int] | None = None
         self.began: float | None = None
         self._paused_at: float | None = None
 

@@ -321,9 +321,7 @@ class Upload:
         """A transient fault: the record rests, at least as long as the hub asked; or it is the hub that is away."""
         history = self._history
         record.has_failed = True
-        history.failed()
-        if answer.fault is not None:
-            history.unanswered(answer, judgment)
+        history.failed(record, answer, judgment)
         if history.reach is Reach.UNKNOWN:
             self._pacer.block(now, TO_REACH)
         elif history.reach is Reach.GONE:

@@ -594,8 +594,12 @@ def a_record() -> Record:
 RECORD = a_record()
 
 
+def failed(history: History, given_answer: Answer, record: Record | None = None) -> None:
+    history.failed(record or a_record(), given_answer, judge(given_answer))
+
+
 def unanswered(history: History, given_answer: Answer = UNREACHED) -> None:
-    history.unanswered(given_answer, judge(given_answer))
+    failed(history, given_answer)
 
 
 def halt(history: History, *, refusal: Judgment | None = None, now: float = 0.0, lost: Answer = UNREACHED) -> str:
@@ -657,6 +661,54 @@ def test_a_hub_is_gone_after_so_many_requests_in_a_row_and_present_with_its_next
         "<History: the hub answered before, and does no more>",
         "<History: the hub answers>",
     ]
+
+
+@pytest.mark.parametrize("lost", [answer(500), Answer(0, fault=Fault.BROKEN)])
+def test_a_record_that_fails_while_the_hub_works_on_others_tells_nothing_of_the_hub(lost: Answer) -> None:
+    history = History(was_accepted=True, now=0.0)
+    history.answered()
+    poison = [a_record() for _ in range(40)]
+    for record in poison:
+        failed(history, lost, record)
+    for _ in range(200):
+        history.answered()
+        history.accepted()
+    for _ in range(7):
+        for record in poison:
+            failed(history, lost, record)
+    assert all(record.is_suspect for record in poison)
+    assert not history.is_failing
+    assert not history.is_down
+    assert history.reach is Reach.PRESENT
+
+
+@pytest.mark.parametrize("part", [0.55, 0.7, 0.9])
+def test_where_most_requests_fail_no_record_is_suspect(part: float) -> None:
+    history = History(was_accepted=True, now=0.0)
+    history.answered()
+    dice = Random(1)
+    records = [a_record() for _ in range(300)]
+    for _ in range(10):
+        for record in records:
+            if dice.random() < part:
+                failed(history, answer(500), record)
+            else:
+                history.accepted()
+    assert not any(record.is_suspect for record in records)
+    assert history.is_failing
+
+
+def test_a_connection_that_could_not_be_made_is_no_record_s_fault() -> None:
+    history = History(was_accepted=True, now=0.0)
+    history.answered()
+    record = a_record()
+    failed(history, answer(500), record)
+    for _ in range(10):
+        history.accepted()
+    for _ in range(GONE_AFTER):
+        failed(history, UNREACHED, record)
+    assert record.is_suspect
+    assert history.reach is Reach.GONE
 
 
 def test_a_403_without_a_cause_before_any_acceptance_is_asked_again_a_few_times() -> None:

@@ -15,6 +15,11 @@ TRIES_TO_REACH = 4
 # So many attempts tell whether the hub as a whole fails.
 LAST_ATTEMPTS = 100
 
+# A record that fails again, while the hub worked on so many others and on so many times as many as failed, is to blame
+# for it itself.
+WORKED_ON_OTHERS = 4
+TIMES_AS_MANY = 2
+
 # A 403 without a cause, before anything was ever accepted: asked again this often, this far apart.
 TRIES_OF_BARE_403 = 5
 REST_OF_BARE_403 = 2.0
@@ -38,7 +43,8 @@ class Reach(Enum):
 class History:
     """The answers of one session, and whether anything was accepted in the ledger's life.
 
-    The hub `is_down` from when most attempts fail until it works on a record; then so many attempts tell anew.
+    The hub `is_down` from when most attempts fail until it works on a record; then so many attempts tell anew. A record
+    that is to blame itself tells nothing of the hub.
     Its methods take one answer each, and raise `Halt` where it means that the run has to stop.
     """
 
@@ -55,6 +61,9 @@ class History:
         self._attempts: deque[bool] = deque(maxlen=LAST_ATTEMPTS)
         self._failures = 0
         self._attempts_since_down = 0
+        # What may be held against a record that fails.
+        self._works = 0
+        self._fails = 0
         self._bare_refusals = 0
         self._bare_until = now
 
@@ -73,17 +82,32 @@ class History:
 
     def served(self) -> None:
         """The hub worked on a record."""
+        self._works += 1
         self._attempted(is_failed=False)
         self._bare_refusals = 0
         if self.is_down:
             self.is_down = False
             self._attempts_since_down = 0
 
-    def failed(self) -> None:
+    def failed(self, record: Record, answer: Answer, judgment: Judgment) -> None:
         """An attempt came to nothing."""
+        self._suspect(record)
+        is_unsent = answer.fault is not None and answer.fault.is_unsent
+        if record.is_suspect and not is_unsent:
+            return
+        self._fails += 1
+        record.failed_at = (self._works, self._fails)
         self._attempted(is_failed=True)
         if self.is_failing and self._attempts_since_down >= LAST_ATTEMPTS:
             self.is_down = True
+        if answer.fault is not None:
+            self._unanswered_again(answer.fault, judgment)
+
+    def _suspect(self, record: Record) -> None:
+        if record.failed_at is not None:
+            works, fails = self._works - record.failed_at[0], self._fails - record.failed_at[1]
+            if works >= WORKED_ON_OTHERS + TIMES_AS_MANY * fails:
+                record.is_suspect = True
 
     def _attempted(self, *, is_failed: bool) -> None:
         if len(self._attempts) == LAST_ATTEMPTS:
@@ -149,14 +173,13 @@ class History:
             )
         return REST_OF_BARE_403
 
-    def unanswered(self, answer: Answer, judgment: Judgment) -> None:
-        """A request got no answer."""
+    def _unanswered_again(self, fault: Fault, judgment: Judgment) -> None:
         self._unanswered += 1
         if self.reach is not Reach.UNKNOWN:
             if self._unanswered >= self._traits.gone_after:
                 self.reach = Reach.GONE
             return
-        if answer.fault is Fault.TLS:
+        if fault is Fault.TLS:
             raise Halt(f"the hub is not trusted: {judgment.reason}; give its certificate authority with --ca-file")
         if self._unanswered >= TRIES_TO_REACH:
             raise Halt(
