@@ -16,7 +16,6 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from glob import escape, glob
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -42,6 +41,9 @@ ABOUT = (f"{OWN}source", f"{OWN}position", f"{OWN}outcome", f"{OWN}reason", OWN_
 
 # How a letter of JSON begins, up to what it tells.
 _HEAD = re.compile(r'\{\s*"_bulkload"\s*:\s*')
+
+# A position in a row; more digits are none.
+_POSITION = re.compile(r"[0-9]{1,19}")
 
 # The name by which codecs know how to write a character that they have not: as JSON does.
 _ESCAPED = "bulkload.escaped"
@@ -120,7 +122,7 @@ class DeadLetters:
             shelf.clear()
             yield Rebuild(lambda letters: self._put(shelf, letters), lambda *which: self._keep(shelf, *which))
             made = shelf.close()
-            with _failing(self._stem):
+            with failing(self._stem):
                 for path in standing(self._stem):
                     if path.name.removeprefix(f"{self._stem.name}.") not in made:
                         path.unlink()
@@ -131,6 +133,10 @@ class DeadLetters:
             shelf.close()
             shelf.clear()
 
+    def can_tell(self, name: str) -> bool:
+        """Whether the letters of a source of this name are known as its own."""
+        return self._names.count(name) == 1
+
     def objects(self, number: int) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
         """The source objects of a source that its letters hold whole, each with its letter's position.
 
@@ -140,6 +146,12 @@ class DeadLetters:
         for text, position in self._standing(number):
             if (datum := form.datum(text)) is not None:
                 yield position, datum
+
+    def broken(self, numbers: Sequence[int]) -> list[Path]:
+        """The files of these sources' letters in which something is no letter any more."""
+        of_forms = {self._forms[number].ending: self._forms[number] for number in numbers}
+        paths = {Path(f"{self._stem}.{ending}"): form for ending, form in of_forms.items()}
+        return [path for path, form in paths.items() if any(letter is None for letter in _letters_of(form, path))]
 
     def close(self) -> None:
         self._shelf.close()
@@ -171,15 +183,12 @@ class DeadLetters:
     def _standing(self, number: int) -> Iterator[tuple[bytes, int]]:
         """The letters of a source that stand there: the text of each, and its position."""
         form = self._forms[number]
-        path = Path(f"{self._stem}.{form.ending}")
         name = form.writable(self._names[number])
         # Of sources with the same name, nothing says whose a letter is.
-        if not path.exists() or self._names.count(self._names[number]) > 1:
-            return
-        with _failing(path):
-            for text, source, position in form.read(path):
-                if source == name:
-                    yield text, position
+        if self.can_tell(self._names[number]):
+            for letter in _letters_of(form, Path(f"{self._stem}.{form.ending}")):
+                if letter is not None and letter[1] == name:
+                    yield letter[0], letter[2]
 
 
 class Rebuild(NamedTuple):
@@ -208,7 +217,7 @@ class _Shelf:
             if self._is_closed:
                 return
             path = Path(f"{self._stem}.{form.ending}{self._suffix}")
-            with _failing(path):
+            with failing(path):
                 if form.ending not in self._files:
                     self._files[form.ending] = _File(path, form.head)
                 self._files[form.ending].append(data)
@@ -225,7 +234,7 @@ class _Shelf:
 
     def clear(self) -> None:
         """Remove what an earlier one with this suffix left."""
-        with _failing(self._stem):
+        with failing(self._stem):
             for path in _found(self._stem, self._suffix):
                 path.unlink()
 
@@ -248,7 +257,7 @@ def named(stem: Path) -> str | None:
 
 def put_aside(stem: Path, new: Path, *, is_kept: bool) -> None:
     """Make room for another run's dead letters: those that are there go to a new stem, or away."""
-    with _failing(stem):
+    with failing(stem):
         for path in standing(stem):
             if is_kept:
                 path.rename(path.with_name(path.name.replace(stem.name, new.name, 1)))
@@ -268,8 +277,11 @@ class Form(Protocol):
 
     def render(self, letter: Letter, source: str) -> bytes: ...
 
-    def read(self, path: Path) -> Iterator[tuple[bytes, str, int]]:
-        """The letters of a file: the text of each, its source's name as it was written, and its position."""
+    def read(self, path: Path) -> Iterator[tuple[bytes, str, int] | None]:
+        """The letters of a file: the text of each, its source's name as it was written, and its position.
+
+        Somebody may have edited it: None stands for what is no letter any more.
+        """
 
     def retold(self, text: bytes, told: Told) -> bytes:
         """A letter's text with what is true by now, its source object as it stands there."""
@@ -279,6 +291,12 @@ class Form(Protocol):
 
     def writable(self, text: str) -> str:
         """A text of ours in letters that the file's encoding has."""
+
+
+def _letters_of(form: Form, path: Path) -> Iterator[tuple[bytes, str, int] | None]:
+    if path.exists():
+        with failing(path):
+            yield from form.read(path)
 
 
 def forms(sources: Sequence[Laid], encoding: str) -> list[Form]:
@@ -330,13 +348,18 @@ class _JsonForm:
         # What the encoding has not is written as JSON has it for all.
         return line if self._encoding.is_utf_8 else self._encoding.encode(line.decode(), _ESCAPED)
 
-    def read(self, path: Path) -> Iterator[tuple[bytes, str, int]]:
-        with path.open(encoding=self._encoding.name, errors=CARRIED, newline="\n") as file:
-            for line in file:
-                # The last one may be half of a line, and somebody may have edited any.
-                match _json(line):
-                    case {"_bulkload": {"source": str(source), "position": int(position)}}:
-                        yield self._encoding.encode(line.rstrip("\n") + "\n", _ESCAPED), source, position
+    def read(self, path: Path) -> Iterator[tuple[bytes, str, int] | None]:
+        try:
+            with path.open(encoding=self._encoding.name, errors=CARRIED, newline="\n") as file:
+                for line in file:
+                    match _json(line):
+                        case {"_bulkload": {"source": str(source), "position": int(position)}}:
+                            yield self._encoding.encode(line.rstrip("\n") + "\n", _ESCAPED), source, position
+                        case _:
+                            yield None
+        except UnicodeError:
+            # It was saved in another encoding.
+            yield None
 
     def retold(self, text: bytes, told: Told) -> bytes:
         line = self._encoding.decode(text)
@@ -344,6 +367,8 @@ class _JsonForm:
             # Somebody wrote it in another order.
             return text
         about, end = json.JSONDecoder().raw_decode(line, head.end())
+        if not isinstance(about, dict):
+            return text
         about |= {"position": told.position, "outcome": told.outcome.word, "reason": told.detail or ""}
         return self._encoding.encode(f"{head[0]}{orjson.dumps(about).decode()}{line[end:]}", _ESCAPED)
 
@@ -380,13 +405,21 @@ class _CsvForm:
     def _row(self, cells: list[str]) -> bytes:
         return self._encoding.encode(csv_row(cells, self._delimiter), CARRIED)
 
-    def read(self, path: Path) -> Iterator[tuple[bytes, str, int]]:
+    def read(self, path: Path) -> Iterator[tuple[bytes, str, int] | None]:
         place = len(self._columns)
-        # Somebody may have edited it: what is no letter any more is none, and a row that cannot be read is the last.
-        with path.open(encoding=self._encoding.name, errors=CARRIED, newline="") as file, suppress(csv.Error):
-            for row in csv_reader(file, self._delimiter):
-                if len(row) == place + len(ABOUT) and row[place + 1].isdecimal():
-                    yield self._row(row), row[place], int(row[place + 1])
+        try:
+            with path.open(encoding=self._encoding.name, errors=CARRIED, newline="") as file:
+                rows = csv_reader(file, self._delimiter)
+                if next(rows, None) != [*self._columns, *ABOUT]:
+                    yield None
+                for row in rows:
+                    if len(row) == place + len(ABOUT) and _POSITION.fullmatch(row[place + 1]):
+                        yield self._row(row), row[place], int(row[place + 1])
+                    else:
+                        yield None
+        except (csv.Error, UnicodeError):
+            # A row that cannot be read is the last, and another encoding has none.
+            yield None
 
     def retold(self, text: bytes, told: Told) -> bytes:
         row, place = self._cells(text), len(self._columns)
@@ -474,7 +507,8 @@ def _on_one_line(text: bytes) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _failing(path: Path) -> Iterator[None]:
+def failing(path: Path) -> Iterator[None]:
+    """What the disk refuses within this block stops the run."""
     try:
         yield
     except OSError as exc:

@@ -22,6 +22,7 @@ from bulkload.pace import OF_FAILURE, OF_OUTAGE, TO_REACH, Pacer, Pauses
 from bulkload.record import Outcome, Record
 from bulkload.retry import (
     ACCEPTED,
+    REFUSALS_FOR_NOTHING,
     USUAL,
     Backoff,
     Cause,
@@ -280,7 +281,8 @@ class Upload:
                 self.requests.throttled += 1
                 rest = self._history.throttled(record, judgment, now)
                 asked = self._retry_after(answer)
-                self._pacer.throttled(left, now, asked if rest is None else rest)
+                is_its_own = record.refusals > REFUSALS_FOR_NOTHING
+                self._pacer.throttled(left, now, asked if rest is None else rest, is_its_own=is_its_own)
                 if rest is not None:
                     self._pacer.block(now, Pauses(rest, rest, are_throttled=True))
                 record.pause(now)
@@ -290,7 +292,8 @@ class Upload:
             case Verdict.RETRY:
                 self.requests.failed += 1
                 asked = self._retry_after(answer)
-                self._pacer.failed(left, now, asked)
+                # Who asks to come back later has too much to do, whatever the status.
+                (self._pacer.failed if asked is None else self._pacer.throttled)(left, now, asked)
                 self._failed(record, answer, judgment, latency, now, asked or 0.0)
             case Verdict.HALT:
                 self.requests.failed += 1

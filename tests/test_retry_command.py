@@ -518,6 +518,78 @@ class TestALedgerOfAnOlderVersion:
         folder.run("retry", LEDGER, code=0)
 
 
+@pytest.mark.parametrize("change", ["another", "gone"])
+def test_a_source_that_changes_meanwhile_does_not_change_the_letters(folder: Folder, change: str) -> None:
+    source = folder.path / "d.ndjson"
+    write(source, some(5, 20))
+    folder.run("load", "d.ndjson", *ONCE, code=1)
+    folder.mend()
+
+    def changing(put: Put) -> Reply:
+        if change == "gone":
+            source.unlink(missing_ok=True)
+        else:
+            write(source, [f"new-{number}" for number in range(25)])
+        return FAILING if put.id == "bad-3" else OK
+
+    folder.hub.answer = changing
+    folder.run("retry", LEDGER, *ONCE, code=1)
+    assert folder.letters() == folder.bad() == {23: "exhausted"}
+    [letter] = (folder.path / f"{LEDGER}.dead.ndjson").read_bytes().splitlines()
+    assert orjson.loads(letter)["record"] == orjson.loads(installation("bad-3"))
+
+
+def test_letters_that_could_not_be_written_are_made_up_for_by_the_next_retry(folder: Folder) -> None:
+    write(folder.path / "d.ndjson", some(5, 20))
+    folder.run("load", "d.ndjson", *ONCE, code=1)
+    in_the_way = folder.path / f"{LEDGER}.dead.ndjson.new"
+
+    def hindering(_: Put) -> Reply:
+        in_the_way.mkdir(exist_ok=True)
+        return OK
+
+    folder.hub.answer = hindering
+    assert "cannot be written" in folder.run("retry", LEDGER, code=4).summary["reason"]
+    assert folder.bad() == {}
+    in_the_way.rmdir()
+    folder.run("retry", LEDGER, code=0)
+    assert {path.name for path in folder.path.iterdir()} == {"d.ndjson", LEDGER}
+
+
+def test_letters_that_somebody_broke_are_kept_where_there_is_no_other_copy(folder: Folder) -> None:
+    lines = b"".join(installation(id_) + b"\n" for id_ in some(2, 3))
+    folder.run("load", "-", "--ledger", LEDGER, *ONCE, stdin=lines, code=1)
+    letters = folder.path / f"{LEDGER}.dead.ndjson"
+    broken = letters.read_bytes().replace(b'"record":{"installationId":"bad-0"', b'"record";{"installationId":"bad-0"')
+    letters.write_bytes(broken)
+    folder.mend()
+    ran = folder.run("retry", LEDGER, code=1)
+    assert folder.hub.ids == ["bad-1"]
+    [kept] = folder.path.glob(f"{LEDGER}.dead.ndjson.*Z")
+    assert kept.read_bytes() == broken
+    assert f"as they are they are kept as {kept.name}" in ran.err
+    folder.run("retry", LEDGER, code=1)
+    assert list(folder.path.glob(f"{LEDGER}.dead.ndjson.*")) == [kept]
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_letters_saved_in_another_encoding_are_kept_as_well(folder: Folder, form: str) -> None:
+    texts = {
+        "ndjson": "".join(f"{installation(id_).decode()}\n" for id_ in some(2, 3)),
+        "csv": "installationId,platform,pushChannel\n" + "".join(f"{id_},gcm,{CHANNEL}\n" for id_ in some(2, 3)),
+    }
+    flags = ("--format", form, "--encoding", "utf-16", "--ledger", LEDGER)
+    folder.run("load", "-", *flags, *ONCE, stdin=texts[form].encode("utf-16"), code=1)
+    letters = folder.path / f"{LEDGER}.dead.{form}"
+    saved = letters.read_bytes().decode("utf-16").encode()
+    letters.write_bytes(saved)
+    folder.mend()
+    folder.run("retry", LEDGER, code=1)
+    assert folder.hub.puts == []
+    [kept] = folder.path.glob(f"{LEDGER}.dead.{form}.*Z")
+    assert kept.read_bytes() == saved
+
+
 def test_a_ledger_keeps_the_flags_of_its_run_and_no_key(folder: Folder) -> None:
     write(folder.path / "d.ndjson", some(0, 1))
     folder.run("load", "d.ndjson", "--tag", "x", code=0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bulkload.errors import InputError
+from bulkload.errors import Halt, InputError
 from bulkload.ledger.checkpoint import Mark
 from bulkload.ledger.schema import PAGE, WITH_RECIPE, connect, is_unmade, unusable, verify
 from bulkload.record import Outcome
@@ -98,8 +98,9 @@ class State:
 
     @property
     def is_broken_off(self) -> bool:
-        """Whether its last session was killed: the dead letters may not be what the ledger shows."""
-        return self.session is not None and self.session.ended_at is None
+        """Whether its last session was killed or failed: the dead letters may not be what the ledger shows."""
+        session = self.session
+        return session is not None and (session.ended_at is None or session.exit_code == Halt.exit_code)
 
     @property
     def is_clean(self) -> bool:

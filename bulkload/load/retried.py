@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import aclosing, closing
 from functools import partial
 from typing import NamedTuple
 
-from bulkload.dead_letters import DeadLetters
+from bulkload.dead_letters import DeadLetters, failing
 from bulkload.errors import Stop
 from bulkload.installation import Flaw, Installation
 from bulkload.ledger import Dead, Ledger, Mark, State
+from bulkload.ledger.ledger import aside
 from bulkload.load.graves import TOGETHER, Grave, Graves, letters, visited
 from bulkload.load.remains import Remains
 from bulkload.load.session import LiveSession
@@ -73,7 +75,8 @@ def plan(ledger: Ledger, state: State, outcomes: Collection[Outcome]) -> Plan:
 class Retried:
     """The supply of a retry: what is planned, read again from the sources or from their dead letters.
 
-    The dead letters are built anew before and after.
+    The dead letters are built anew before and after: from the sources, and then from themselves, since a source may be
+    another by then.
     """
 
     is_again = True
@@ -102,7 +105,8 @@ class Retried:
         return f"<Retried, {self._found} of {self._plan.wanted} found>"
 
     async def hand_over(self, session: LiveSession) -> Stop | None:
-        await self._rebuild_letters()
+        await in_thread(self._spare_broken_letters)
+        await self._rebuild_letters(lambda source: source.can_reread)
         await self._gather_remains()
         await self._supersede(session)
         for number, source in enumerate(self._sources):
@@ -121,7 +125,7 @@ class Retried:
         for source in self._sources:
             if isinstance(source, Remains):
                 source.close()
-        await self._rebuild_letters()
+        await self._rebuild_letters(lambda source: not self._dead_letters.can_tell(source.name))
         if not self._is_whole:
             return
         if self._unmade:
@@ -132,11 +136,20 @@ class Retried:
                 count(lost, "record"),
             )
 
-    async def _rebuild_letters(self) -> None:
-        """Make the dead letters equal to the ledger; of a source that comes but once, as far as they are there."""
+    def _spare_broken_letters(self) -> None:
+        """Keep aside what somebody broke on mending it, where there may be no other copy."""
+        once = [number for number, source in enumerate(self._sources) if not source.can_reread]
+        for path in self._dead_letters.broken(once):
+            kept = aside(path)
+            with failing(path):
+                shutil.copy(path, kept)
+            log.warning("not all in dead letters %s can be read: as they are they are kept as %s", path, kept)
+
+    async def _rebuild_letters(self, is_read: Callable[[Source], bool]) -> None:
+        """Make the dead letters equal to the ledger: from sources that are read, and else as far as they are there."""
         with self._dead_letters.rebuilding() as rebuild:
             for number, source in enumerate(self._sources):
-                if not source.can_reread:
+                if not is_read(source):
                     await in_thread(partial(rebuild.keep, number, partial(self._ledger.dead_of, number), 0))
                     continue
                 with closing(Graves(self._ledger.dead(number, 0, self._ends[number]))) as graves:

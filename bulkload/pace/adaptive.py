@@ -138,7 +138,8 @@ class AdaptiveRate:
         """Whether it is the hub's refusals that hold the rate, and not the beginning."""
         if self._block is not None:
             return self._block.pauses.are_throttled
-        return self._is_cruising or self._episode is not None
+        # A ramp does not begin as slowly as that.
+        return self._is_cruising or self._episode is not None or self.rate < FIRST_RATE
 
     # What may leave.
 
@@ -249,7 +250,8 @@ class AdaptiveRate:
         if episode.waiting > 0 and not is_late:
             return
         if not episode.has_taken:
-            if episode.refused >= BLOCKING or self._opening.is_ending(self._takings.total):
+            is_first = self._allowed == 1
+            if is_first or episode.refused >= BLOCKING or self._opening.is_ending(self._takings.total):
                 self._shut(now, OF_THROTTLE, episode.retry_after)
                 return
             if not is_late:

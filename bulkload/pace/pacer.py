@@ -82,10 +82,13 @@ class Pacer:
         self._rate.taken(left, now)
         self._concurrency.answered(left, now)
 
-    def throttled(self, left: float, now: float, retry_after: float | None = None) -> None:
-        """The hub refused a request for its own sake, and may have said for how many seconds."""
+    def throttled(self, left: float, now: float, retry_after: float | None = None, *, is_its_own: bool = False) -> None:
+        """The hub refused a request for its own sake, and may have said for how many seconds.
+
+        Where `is_its_own` it does so again and again with this record alone, which tells nothing of the others.
+        """
         self._was_throttled = True
-        self._rate.throttled(left, now, retry_after)
+        (self._rate.failed if is_its_own else self._rate.throttled)(left, now, retry_after)
 
     def failed(self, left: float, now: float, retry_after: float | None = None) -> None:
         """A request came to nothing, for another reason; the hub may have said when to come back."""

@@ -1,6 +1,6 @@
 """What an answer means, and how long a record rests before it is tried again."""
 
-from bulkload.retry.backoff import MAX_ATTEMPTS, RECORD_TIMEOUT, Backoff
+from bulkload.retry.backoff import MAX_ATTEMPTS, RECORD_TIMEOUT, REFUSALS_FOR_NOTHING, Backoff
 from bulkload.retry.history import History, Reach
 from bulkload.retry.outage import Outage
 from bulkload.retry.traits import USUAL, Traits
@@ -11,6 +11,7 @@ __all__ = [
     "ACCEPTED",
     "MAX_ATTEMPTS",
     "RECORD_TIMEOUT",
+    "REFUSALS_FOR_NOTHING",
     "USUAL",
     "Backoff",
     "Cause",

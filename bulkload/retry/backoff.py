@@ -13,8 +13,7 @@ RECORD_TIMEOUT = 600.0
 SHORTEST_REST = 0.5
 LONGEST_REST = 60.0
 
-# A record that alone is throttled costs everyone a pause each time, so it is asked ever less often. Twice is nothing:
-# at a hub's limit that may happen to any record.
+# A record that alone is throttled is asked ever less often. Twice is nothing: at a hub's limit that may happen to any.
 REFUSALS_FOR_NOTHING = 2
 SHORTEST_REFUSED_REST = 0.25
 LONGEST_REFUSED_REST = 30.0
