@@ -292,8 +292,9 @@ class Upload:
             case Verdict.RETRY:
                 self.requests.failed += 1
                 asked = self._retry_after(answer)
-                # Who asks to come back later has too much to do, whatever the status.
-                (self._pacer.failed if asked is None else self._pacer.throttled)(left, now, asked)
+                # A hub with too much to do is slowed down for, whatever else becomes of the record.
+                is_overload = judgment.cause is Cause.THROTTLE
+                (self._pacer.throttled if is_overload else self._pacer.failed)(left, now, asked)
                 self._failed(record, answer, judgment, latency, now, asked or 0.0)
             case Verdict.HALT:
                 self.requests.failed += 1

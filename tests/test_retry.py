@@ -131,8 +131,9 @@ CASES = {
     "500": Case(answer(500, "The server was unable to process the request"), Verdict.RETRY),
     "501": Case(answer(501), Verdict.RETRY, is_understood=False),
     "502": Case(Answer(502, {}, b"<html><body>Bad Gateway</body></html>"), Verdict.RETRY),
-    "503": Case(answer(503, None, SOON), Verdict.RETRY),
-    "503 that throttles": Case(answer(503, "The request was throttled"), Verdict.RETRY),
+    "503": Case(answer(503, "It is out of order"), Verdict.RETRY),
+    "503 that asks to come back": Case(answer(503, None, SOON), Verdict.RETRY, Cause.THROTTLE),
+    "503 that throttles": Case(answer(503, "The request was throttled"), Verdict.RETRY, Cause.THROTTLE),
     "504": Case(answer(504), Verdict.RETRY),
     "599": Case(answer(599), Verdict.RETRY, is_understood=False),
     "no content": Case(answer(204), Verdict.HALT, is_understood=False),
@@ -171,7 +172,7 @@ def test_every_status_has_a_verdict_and_only_200_and_201_are_accepted(
     judgment = judge(Answer(status, headers, (words or "").encode()))
     assert (judgment.verdict is Verdict.ACCEPT) == (status in (200, 201))
     assert (judgment.verdict is Verdict.RETRY) == (status in TRANSIENT or status >= 500)
-    assert (judgment.cause is None) == (status not in (403, 429))
+    assert status == 503 or (judgment.cause is None) == (status not in (403, 429))
 
 
 # The specification's sentences, hub-api.md's, the emulator's, and likely ones.

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkload.emulator.limits import token_bucket
 from bulkload.errors import Halt
 from bulkload.pace import Pacer
 from bulkload.record import Origin, Outcome, Record
@@ -1134,6 +1135,18 @@ async def test_while_most_attempts_fail_nothing_is_read_and_no_record_fails() ->
     assert desk.outcomes == {Outcome.ACCEPTED: 20_000}
     meanwhile = [request for request in hub.requests if 10 <= request.began < 300]
     assert len(meanwhile) <= 290
+
+
+@pytest.mark.parametrize("busy", [Answer(503, {"Retry-After": "1"}), Answer(503, body=b"The server is busy")])
+@virtually
+async def test_a_hub_that_throttles_by_a_503_is_used_to_its_ceiling_all_the_same(busy: Answer) -> None:
+    throttle = token_bucket("200:5%")
+    hub = Hub(lambda _: OK if throttle.takes(now()) else busy)
+    async with uploading(hub, workers=800, max_attempts=8) as desk:
+        await desk.carry(records(4000))
+        assert 4000 / now() > 0.95 * 200
+    assert desk.outcomes == {Outcome.ACCEPTED: 4000}
+    assert len(hub.requests) < 1.02 * 4000
 
 
 @virtually

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from bulkload.errors import InputError
 
-NUMBER = r"\d+(?:\.\d+)?"
+NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _RATE = re.compile(rf"({NUMBER})(?::({NUMBER})(%?))?")
 _WINDOW = re.compile(rf"(\d+)/({NUMBER})(ms|s|m|h)?")
 _PAIR = re.compile(rf"({NUMBER}):({NUMBER})")

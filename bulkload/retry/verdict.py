@@ -82,11 +82,18 @@ def judge(answer: Answer, *, traits: Traits = USUAL, was_accepted: bool = False,
     if status in HALTING:
         return Judgment(Verdict.HALT, f"{HALTING[status]} ({reason})")
     if status in TRANSIENT or status >= 500:
-        return Judgment(Verdict.RETRY, reason, is_understood=is_known)
+        return Judgment(Verdict.RETRY, reason, _overload(answer, words, traits), is_understood=is_known)
     if 400 <= status < 500:
         return Judgment(Verdict.REJECT, reason, is_understood=is_known)
     stranger = f"this does not answer like a notification hub; check the Endpoint ({reason})"
     return Judgment(Verdict.HALT, stranger, is_understood=False)
+
+
+def _overload(answer: Answer, words: Said, traits: Traits) -> Cause | None:
+    """A 503 whose hub has too much to do: it asks to come back later, or says so."""
+    if answer.status == 503 and ("Retry-After" in answer.headers or _says(words.own, traits.throttle_words)):
+        return Cause.THROTTLE
+    return None
 
 
 def _refused(answer: Answer, words: Said, traits: Traits, *, was_accepted: bool) -> Judgment:
@@ -96,7 +103,7 @@ def _refused(answer: Answer, words: Said, traits: Traits, *, was_accepted: bool)
         return Judgment(Verdict.THROTTLE, reason, Cause.THROTTLE)
     # Words in another form than the service's may be anybody's.
     is_known = words.is_detail or not answer.body
-    match _cause(words.own.casefold(), traits):
+    match _cause(words.own, traits):
         case Cause.RIGHT:
             advice = "the policy of the connection string has no right to write; check its claims Manage, Send, Listen"
             return Judgment(Verdict.HALT, f"{advice} ({reason})", Cause.RIGHT, is_known)
@@ -114,7 +121,7 @@ def _refused(answer: Answer, words: Said, traits: Traits, *, was_accepted: bool)
 
 
 def _cause(words: str, traits: Traits) -> Cause:
-    """The cause that words in small letters give.
+    """The cause that words give, in any case of letters.
 
     The specification's own sentence for a throttle begins with "Quota exceeded", so a throttle's words decide first.
     """
@@ -124,9 +131,14 @@ def _cause(words: str, traits: Traits) -> Cause:
         (Cause.RIGHT, traits.right_words),
         (Cause.FEATURE, traits.feature_words),
     ):
-        if any(sign.casefold() in words for sign in signs):
+        if _says(words, signs):
             return cause
     return Cause.UNTOLD
+
+
+def _says(words: str, signs: Iterable[str]) -> bool:
+    folded = words.casefold()
+    return any(sign.casefold() in folded for sign in signs)
 
 
 def retry_after(
