@@ -42,6 +42,7 @@ class TestTheProgram:
                 ("--hub", "no/name"): "no/name",
                 ("--frobnicate",): "--frobnicate",
                 ("--throttle", "x"): "--throttle x is no rate",
+                ("--throttle", "5:0"): "--throttle 5:0 is no rate",
                 ("--throttle-window", "60s"): "--throttle-window 60s is no window",
                 ("--throttle-schedule", "5:1"): "--throttle-schedule 5:1 is none",
                 ("--throttle", "5", "--throttle-window", "5/1s"): "--throttle and --throttle-window are two limits",

@@ -98,7 +98,7 @@ def token_bucket(text: str) -> TokenBucket:
     """Read ``RATE[:BURST]``, the burst in requests or percent of the rate; raises `InputError`."""
     match = _RATE.fullmatch(text)
     rate = float(match[1]) if match else 0.0
-    if match is None or not 0 < rate < math.inf:
+    if match is None or not 0 < rate < math.inf or (match[2] is not None and not float(match[2])):
         raise InputError(f"--throttle {text} is no rate; write requests a second and a burst, such as 500:50 or 500:5%")
     if match[2] is None:
         burst = Burst()
