@@ -58,8 +58,9 @@ class Record:
     bytes that it holds in memory. `attempts` counts those that used one up. `began` is when its first request left by
     the loop's clock, moved on by the time in which it waited for the hub and not for its own sake. `quota_refusals`
     counts the answers that the namespace is full, `refusals` the other throttles that came while others were accepted.
-    `has_failed` says that the next request for it is sent because the last one came to nothing; `is_suspect` that it
-    failed while the hub worked on others, `failed_at` how many it had worked on and failed when this one failed last.
+    `is_renewed` says that a token was refused for it and signed anew, `has_failed` that the next request for it is sent
+    because the last one came to nothing; `is_suspect` that it failed while the hub worked on others, `failed_at` how
+    many it had worked on and failed when this one failed last.
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class Record:
         "failed_at",
         "has_failed",
         "id",
+        "is_renewed",
         "is_suspect",
         "origin",
         "position",
@@ -88,6 +90,7 @@ class Record:
         self.quota_refusals = 0
         self.refusals = 0
         self.has_failed = False
+        self.is_renewed = False
         self.is_suspect = False
         self.failed_at: tuple[int, int] | None = None
         self.began: float | None = None

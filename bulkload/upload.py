@@ -127,7 +127,6 @@ class Upload:
         self._history = History(was_accepted=was_accepted, now=clock(), traits=traits)
         self._unknown = Unknown()
         self._outage = Outage()
-        self._renewed: str | None = None
 
     def __repr__(self) -> str:
         return f"<Upload {self._count} in hand, {len(self._flying)} in flight, {len(self._resting)} resting>"
@@ -260,9 +259,6 @@ class Upload:
         judgment = ACCEPTED if answer is OK else self._judge(record, answer)
         if answer.fault is None:
             self._history.answered()
-            if answer.status != 401 and token == self._renewed:
-                # The hub took the new token; a later refusal is another clock's jump.
-                self._renewed = None
         match judgment.verdict:
             case Verdict.ACCEPT:
                 self.requests.accepted += 1
@@ -299,7 +295,7 @@ class Upload:
             case Verdict.HALT:
                 self.requests.failed += 1
                 self._pacer.failed(left, now)
-                self._renew(answer, judgment, token)
+                self._renew(record, answer, judgment, token)
                 self._again(record)
 
     def _served(self, left: float, now: float) -> None:
@@ -357,11 +353,11 @@ class Upload:
             record.pause(now + pause)
             self._again(record, pause)
 
-    def _renew(self, answer: Answer, judgment: Judgment, token: str) -> None:
-        """A refused token is signed anew once, since a clock may have jumped; else the run has to stop."""
-        if answer.status == 401 and token != self._renewed:
+    def _renew(self, record: Record, answer: Answer, judgment: Judgment, token: str) -> None:
+        """A refused token is signed anew, once for each record: a clock may have jumped. Else the run has to stop."""
+        if answer.status == 401 and not record.is_renewed:
+            record.is_renewed = True
             self._signer.renew(token, hub_time=answer.date)
-            self._renewed = self._signer.token
             return
         error = self._signer.clock_error
         clock = f"; this machine's clock is {abs(error):.0f} s {'ahead of' if error > 0 else 'behind'} the hub's"

@@ -662,6 +662,14 @@ async def test_a_token_may_be_refused_again_once_the_new_one_was_good() -> None:
     assert desk.outcomes == {Outcome.ACCEPTED: 6}
 
 
+@virtually
+async def test_a_record_for_which_every_token_is_refused_is_not_asked_on_and_on_beside_others() -> None:
+    hub = Hub(lambda request: UNAUTHORIZED if request.record.position == 7 else OK)
+    desk = await halted(hub)
+    assert len(hub.of(7)) == 2
+    assert str(desk.halts[0]).startswith("the hub refuses the key")
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99999999999999999999 Jan 2020 00:00:00 GMT"])
 @virtually
 async def test_a_date_that_is_none_is_passed_over(date: str) -> None:
