@@ -164,7 +164,7 @@ class Desk:
             settle=self._settle,
             halt=self.halts.append,
             pacer=Pacer(cap=cap, workers=workers, now=now()),
-            backoff=Backoff(max_attempts=max_attempts, record_timeout=record_timeout),
+            backoff=Backoff(max_attempts=max_attempts, record_timeout=record_timeout, random=random.Random(1)),
             workers=workers,
             tasks=tasks,
             clock=now,
