@@ -1145,6 +1145,16 @@ async def test_while_most_attempts_fail_nothing_is_read_and_no_record_fails() ->
     assert len(meanwhile) <= 290
 
 
+@virtually
+async def test_a_throttle_as_the_very_first_answer_holds_everyone_for_as_long_as_it_says() -> None:
+    hub = Hub(in_order([Answer(429, {"Retry-After": "30"})], then=OK))
+    async with uploading(hub) as desk:
+        await desk.carry(records(10))
+    first, second, *_ = hub.requests
+    assert second.began >= first.began + 30
+    assert desk.outcomes == {Outcome.ACCEPTED: 10}
+
+
 @pytest.mark.parametrize("busy", [Answer(503, {"Retry-After": "1"}), Answer(503, body=b"The server is busy")])
 @virtually
 async def test_a_hub_that_throttles_by_a_503_is_used_to_its_ceiling_all_the_same(busy: Answer) -> None:
