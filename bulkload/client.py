@@ -70,7 +70,8 @@ class AiohttpTransport:
             # Its own words hold the proxy's address, and that may hold a password.
             return Answer(407) if exc.status == 407 else Answer(0, fault=Fault.CONNECT, words=f"proxy: {exc.status}")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
-            return Answer(0, fault=_fault(exc), words=_words(exc))
+            fault = _fault(exc)
+            return Answer(0, fault=fault, words=_words(exc, fault))
 
     async def close(self) -> None:
         await self._session.close()
@@ -97,14 +98,14 @@ def _fault(exc: Exception) -> Fault:
             return Fault.BROKEN
 
 
-def _words(exc: Exception) -> str:
+def _words(exc: Exception, fault: Fault) -> str:
     """What went wrong; never what came instead of an answer, which may hold the token or the record."""
     match exc:
         case aiohttp.ServerDisconnectedError():
             return "the hub closed it without an answer"
         case aiohttp.ClientPayloadError():
             return "the answer was cut short"
-        case aiohttp.ClientResponseError() | ValueError() if _fault(exc) is Fault.BROKEN:
+        case aiohttp.ClientResponseError() | ValueError() if fault is Fault.BROKEN:
             return "what came is no HTTP answer"
     cause = getattr(exc, "os_error", None) or getattr(exc, "certificate_error", None) or exc
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

@@ -149,9 +149,8 @@ class DeadLetters:
 
     def broken(self, numbers: Sequence[int]) -> list[Path]:
         """The files of these sources' letters in which something is no letter any more."""
-        of_forms = {self._forms[number].ending: self._forms[number] for number in numbers}
-        paths = {Path(f"{self._stem}.{ending}"): form for ending, form in of_forms.items()}
-        return [path for path, form in paths.items() if any(letter is None for letter in _letters_of(form, path))]
+        used = dict.fromkeys(self._forms[number] for number in numbers)
+        return [self._path(form) for form in used if any(letter is None for letter in self._read(form))]
 
     def close(self) -> None:
         self._shelf.close()
@@ -186,9 +185,18 @@ class DeadLetters:
         name = form.writable(self._names[number])
         # Of sources with the same name, nothing says whose a letter is.
         if self.can_tell(self._names[number]):
-            for letter in _letters_of(form, Path(f"{self._stem}.{form.ending}")):
+            for letter in self._read(form):
                 if letter is not None and letter[1] == name:
                     yield letter[0], letter[2]
+
+    def _read(self, form: "Form") -> Iterator[tuple[bytes, str, int] | None]:
+        path = self._path(form)
+        if path.exists():
+            with failing(path):
+                yield from form.read(path)
+
+    def _path(self, form: "Form") -> Path:
+        return Path(f"{self._stem}.{form.ending}")
 
 
 class Rebuild(NamedTuple):
@@ -291,12 +299,6 @@ class Form(Protocol):
 
     def writable(self, text: str) -> str:
         """A text of ours in letters that the file's encoding has."""
-
-
-def _letters_of(form: Form, path: Path) -> Iterator[tuple[bytes, str, int] | None]:
-    if path.exists():
-        with failing(path):
-            yield from form.read(path)
 
 
 def forms(sources: Sequence[Laid], encoding: str) -> list[Form]:

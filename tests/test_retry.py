@@ -172,7 +172,8 @@ def test_every_status_has_a_verdict_and_only_200_and_201_are_accepted(
     judgment = judge(Answer(status, headers, (words or "").encode()))
     assert (judgment.verdict is Verdict.ACCEPT) == (status in (200, 201))
     assert (judgment.verdict is Verdict.RETRY) == (status in TRANSIENT or status >= 500)
-    assert status == 503 or (judgment.cause is None) == (status not in (403, 429))
+    is_cause_told = status in (403, 429) or (status == 503 and "Retry-After" in headers)
+    assert (judgment.cause is None) == (not is_cause_told)
 
 
 # The specification's sentences, hub-api.md's, the emulator's, and likely ones.

@@ -567,6 +567,7 @@ def test_letters_that_somebody_broke_are_kept_where_there_is_no_other_copy(folde
     assert folder.hub.ids == ["bad-1"]
     [kept] = folder.path.glob(f"{LEDGER}.dead.ndjson.*Z")
     assert kept.read_bytes() == broken
+    assert kept.stat().st_mode & 0o777 == 0o600
     assert f"as they are they are kept as {kept.name}" in ran.err
     folder.run("retry", LEDGER, code=1)
     assert list(folder.path.glob(f"{LEDGER}.dead.ndjson.*")) == [kept]

@@ -1191,11 +1191,11 @@ async def test_the_last_records_of_a_run_that_all_fail_are_exhausted_once_nobody
 @pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.TIMEOUT])
 @virtually
 async def test_while_the_hub_is_gone_neither_attempts_nor_record_time_outs_run(fault: Fault) -> None:
-    hub = Hub(lambda _: Answer(0, fault=fault, words="gone") if 1 <= now() < 2000 else OK)
-    async with uploading(hub, max_attempts=6, record_timeout=60, traits=Traits(patience=3000.0)) as desk:
+    hub = Hub(lambda _: Answer(0, fault=fault, words="gone") if 1 <= now() < 700 else OK)
+    async with uploading(hub, max_attempts=4, record_timeout=60) as desk:
         await desk.admit(records(3))
         await asyncio.sleep(2)
-        # Twenty in a row make it gone; so many are not there, so each comes a few times, and as often again meanwhile.
+        # Twenty in a row make it gone; so many are not there, so each comes a few times.
         await desk.carry(record(position) for position in range(3, 13))
     assert desk.outcomes == {Outcome.ACCEPTED: 13}
 

@@ -10,7 +10,7 @@ from contextlib import aclosing, closing
 from functools import partial
 from typing import NamedTuple
 
-from bulkload.dead_letters import DeadLetters, failing
+from bulkload.dead_letters import MODE, DeadLetters, failing
 from bulkload.errors import Stop
 from bulkload.installation import Flaw, Installation
 from bulkload.ledger import Dead, Ledger, Mark, State
@@ -141,9 +141,11 @@ class Retried:
         once = [number for number, source in enumerate(self._sources) if not source.can_reread]
         for path in self._dead_letters.broken(once):
             kept = aside(path)
-            with failing(path):
-                shutil.copy(path, kept)
-            log.warning("not all in dead letters %s can be read: as they are they are kept as %s", path, kept)
+            with failing(kept):
+                kept.touch(MODE)
+                shutil.copyfile(path, kept)
+            words = "not all in dead letters %s can be read: as they are they are kept as %s; mend and load that"
+            log.warning(words, path, kept)
 
     async def _rebuild_letters(self, is_read: Callable[[Source], bool]) -> None:
         """Make the dead letters equal to the ledger: from sources that are read, and else as far as they are there."""

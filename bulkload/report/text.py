@@ -58,9 +58,10 @@ def _requests(summary: Summary) -> list[str]:
     if latency.p50 is not None and latency.p99 is not None:
         parts.append(f"p50 {latency.p50 * 1000:,.1f} ms, p99 {latency.p99 * 1000:,.1f} ms")
     if summary.limited_by:
-        parts.append(f"limited by {summary.limited_by}")
-        if summary.limited_by == "throttling" and rate.ceiling is not None:
-            parts[-1] += f" (the hub takes {rate.ceiling:,.0f}/s)"
+        is_known = summary.limited_by == "throttling" and rate.ceiling is not None
+        parts.append(
+            f"limited by {summary.limited_by}" + (f" (the hub takes {rate.ceiling:,.0f}/s)" if is_known else "")
+        )
     return [", ".join(parts)]
 
 
