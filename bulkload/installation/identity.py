@@ -1,5 +1,6 @@
 """Who an installation is: its id, and its user's."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 
@@ -17,6 +18,11 @@ is_plain_id = re.compile(f"[A-Za-z0-9_-][{ID}]*").fullmatch
 # The characters of a user's id: "alphanumeric characters and -_@#.:=". An empty one is none.
 USER_ID = "A-Za-z0-9_@#.:=-"
 is_user_id = re.compile(f"[{USER_ID}]*").fullmatch
+
+
+def hashed(text: str) -> str:
+    """An id made of any text: the first 32 hex digits of its SHA-256."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def id_findings(fields: dict[str, object]) -> Iterator[Finding]:

@@ -1,11 +1,11 @@
 """Repairs: what the hub would refuse is made into what it takes, and every repair is told."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 
 from bulkload.errors import InputError
 from bulkload.installation import ID, LONGEST_TAG, TAG, USER_ID, Fields, Finding, shown
+from bulkload.installation.identity import hashed
 from bulkload.mapping.paths import Path, find, put, write
 
 REPAIRS = ("id", "tags", "user-id", "system-tags")
@@ -13,11 +13,6 @@ REPAIRS = ("id", "tags", "user-id", "system-tags")
 _ID = re.compile(f"[{ID}]+")
 _REFUSED_IN_TAG = re.compile(f"[^{TAG}]")
 _REFUSED_IN_USER_ID = re.compile(f"[^{USER_ID}]")
-
-
-def hashed(text: str) -> str:
-    """An id made of any text: the first 32 hex digits of its SHA-256."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 class Repair:

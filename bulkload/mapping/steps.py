@@ -7,9 +7,9 @@ import orjson
 
 from bulkload.errors import InputError
 from bulkload.installation import Fields
+from bulkload.installation.identity import hashed
 from bulkload.mapping.expressions import Expression
 from bulkload.mapping.paths import Kind, Path, Unmappable, find, is_empty, kind, parse_field, put, remove, write
-from bulkload.mapping.repair import hashed
 from bulkload.mapping.tags import TagTexts, split, text_of
 
 # Writes into the fields of an installation, its first argument; the second is the object that expressions see, which

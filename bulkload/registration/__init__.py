@@ -1,0 +1,28 @@
+"""What a registration is: reading it from the service's XML, writing it, and folding several into an installation."""
+
+from bulkload.registration.atom import FeedError, FeedReader, read
+from bulkload.registration.family import FAMILIES, FAMILY_OF_PLATFORM, SUFFIX, TEMPLATE, Family
+from bulkload.registration.folding import Conflict, Folded, fold
+from bulkload.registration.handle import Handle, read_filter
+from bulkload.registration.registration import Registration, Template
+from bulkload.registration.writing import description, entry
+
+__all__ = [
+    "FAMILIES",
+    "FAMILY_OF_PLATFORM",
+    "SUFFIX",
+    "TEMPLATE",
+    "Conflict",
+    "Family",
+    "FeedError",
+    "FeedReader",
+    "Folded",
+    "Handle",
+    "Registration",
+    "Template",
+    "description",
+    "entry",
+    "fold",
+    "read",
+    "read_filter",
+]
