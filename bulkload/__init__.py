@@ -7,9 +7,10 @@ In short::
 """
 
 from bulkload.check import check
-from bulkload.errors import BulkloadError, Halt, InputError, LedgerLocked
-from bulkload.hub import Hub
+from bulkload.client import Client, Hub, Requesting
+from bulkload.errors import BulkloadError, CallFailed, Halt, InputError, LedgerLocked
 from bulkload.load import Loader, Retrier, Settings, load, retry_failed
+from bulkload.registration import Handle, Registration
 from bulkload.report import CheckReport
 from bulkload.report.meter import Progress
 from bulkload.report.status import status
@@ -18,8 +19,11 @@ from bulkload.retry import Traits
 
 __all__ = [
     "BulkloadError",
+    "CallFailed",
     "CheckReport",
+    "Client",
     "Halt",
+    "Handle",
     "Hub",
     "InputError",
     "Latency",
@@ -28,6 +32,8 @@ __all__ = [
     "Progress",
     "Rate",
     "Records",
+    "Registration",
+    "Requesting",
     "Requests",
     "Retrier",
     "Settings",

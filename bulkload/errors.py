@@ -5,6 +5,7 @@
     BulkloadError
     ├── InputError      the call, a setting, a source or a ledger cannot be used as given (exit code 2)
     ├── LedgerLocked    another run holds the ledger; the same call works later (exit code 75)
+    ├── CallFailed      the hub refused one operation, or all attempts for it failed; others may do (exit code 1)
     └── Halt            a run that had begun has to stop: the hub or this machine fails it (exit code 4)
 
 A record's bad data is never an exception: it is a `Flaw` or an `Answer`, and ends as a settlement.
@@ -34,6 +35,12 @@ class LedgerLocked(BulkloadError):
     """Another process is writing to this ledger; nothing was sent."""
 
     exit_code = 75
+
+
+class CallFailed(BulkloadError):
+    """One operation came to nothing; others are not touched by that."""
+
+    exit_code = 1
 
 
 class Halt(BulkloadError):

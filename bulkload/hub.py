@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import urlsplit
 
 from bulkload.errors import InputError
@@ -32,7 +33,7 @@ class Hub:
     alias: str | None = None
 
     @classmethod
-    def from_connection_string(cls, text: str, *, hub: str | None = None, usual: str | None = None) -> "Hub":
+    def from_connection_string(cls, text: str, *, hub: str | None = None, usual: str | None = None) -> Self:
         """Read a connection string as the Azure portal shows it; `hub` names the hub where it has no EntityPath.
 
         Where neither does, it is called `usual`.

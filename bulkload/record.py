@@ -1,8 +1,10 @@
 """One installation on its way, and how its way ends."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+from bulkload.installation import push_channels
 from bulkload.source import Broken, Datum, Place
 
 
@@ -51,41 +53,34 @@ class Origin:
         return sum(map(len, datum.values())) if isinstance(datum, dict) else len(datum)
 
 
-class Record:
-    """An installation between its source and its settlement.
+class Carried:
+    """What goes to the hub until it settles, and how its tries went so far.
 
-    `origin` is the source object it came from, `position` its ordinal among the records of that source, `size` the
-    bytes that it holds in memory. `attempts` counts those that used one up. `began` is when its first request left by
-    the loop's clock, moved on by the time in which it waited for the hub and not for its own sake. `quota_refusals`
-    counts the answers that the namespace is full, `refusals` the other throttles that came while others were accepted.
-    `is_renewed` says that a token was refused for it and signed anew, `has_failed` that the next request for it is sent
-    because the last one came to nothing; `is_suspect` that it failed while the hub worked on others, `failed_at` how
-    many it had worked on and failed when this one failed last.
+    `id` is its own among all that is on its way, `size` the bytes that it holds in memory. `attempts` counts those that
+    used one up. `began` is when its first request left by the loop's clock, moved on by the time in which it waited for
+    the hub and not for its own sake. `quota_refusals` counts the answers that the namespace is full, `refusals` the
+    other throttles that came while others were accepted. `is_renewed` says that a token was refused for it and signed
+    anew, `has_failed` that the next request for it is sent because the last one came to nothing; `is_suspect` that it
+    failed while the hub worked on others, `failed_at` how many it had worked on and failed when this one failed last.
     """
 
     __slots__ = (
         "_paused_at",
         "attempts",
         "began",
-        "body",
         "failed_at",
         "has_failed",
         "id",
         "is_renewed",
         "is_suspect",
-        "origin",
-        "position",
         "quota_refusals",
         "refusals",
         "size",
     )
 
-    def __init__(self, origin: Origin, position: int, id: str, body: bytes) -> None:  # noqa: A002
-        self.origin = origin
-        self.position = position
+    def __init__(self, id: str, size: int) -> None:  # noqa: A002
         self.id = id
-        self.body = body
-        self.size = len(body) if body is origin.datum else len(body) + origin.size
+        self.size = size
         self.attempts = 0
         self.quota_refusals = 0
         self.refusals = 0
@@ -95,6 +90,11 @@ class Record:
         self.failed_at: tuple[int, int] | None = None
         self.began: float | None = None
         self._paused_at: float | None = None
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The personal data in it: what stays out of messages, logs and ledgers, the longest first."""
+        return ()
 
     def start(self, now: float) -> None:
         """A request for it leaves."""
@@ -107,6 +107,26 @@ class Record:
     def pause(self, at: float) -> None:
         """From then until its next request its time does not run: it waits for the hub, and not for its own sake."""
         self._paused_at = at
+
+
+class Record(Carried):
+    """An installation between its source and its settlement.
+
+    `origin` is the source object it came from, `position` its ordinal among the records of that source.
+    """
+
+    __slots__ = ("body", "origin", "position")
+
+    def __init__(self, origin: Origin, position: int, id: str, body: bytes) -> None:  # noqa: A002
+        super().__init__(id, len(body) if body is origin.datum else len(body) + origin.size)
+        self.origin = origin
+        self.position = position
+        self.body = body
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """Its push channels."""
+        return push_channels(self.body)
 
     def __repr__(self) -> str:
         return f"<Record {self.origin.source}:{self.position} {self.id}>"

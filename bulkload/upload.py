@@ -15,11 +15,11 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from bulkload.errors import Halt
-from bulkload.installation import push_channels
 from bulkload.pace import OF_FAILURE, OF_OUTAGE, TO_REACH, Pacer, Pauses
-from bulkload.record import Outcome, Record
+from bulkload.record import Carried, Outcome
 from bulkload.retry import (
     ACCEPTED,
     REFUSALS_FOR_NOTHING,
@@ -38,6 +38,8 @@ from bulkload.retry import (
 )
 from bulkload.sas import Signer
 from bulkload.wire import OK, Answer, Transport
+
+C = TypeVar("C", bound=Carried)
 
 # Records in hand: enough to keep every worker busy while some rest, and never more than this many bytes.
 IN_HAND = 2000
@@ -74,7 +76,7 @@ class Ending:
 SUPERSEDED = Ending(Outcome.SUPERSEDED)
 
 
-class Upload:
+class Upload(Generic[C]):
     """Takes records by `admit` and tells each one's end by `settle`, until `drain` returns or `stop` is called.
 
     Where the hub refuses the whole run it stops sending by itself and says why by `halt`.
@@ -85,10 +87,10 @@ class Upload:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: Transport[C],
         signer: Signer,
         *,
-        settle: Callable[[Record, Ending], None],
+        settle: Callable[[C, Ending], None],
         halt: Callable[[Halt], None],
         pacer: Pacer,
         backoff: Backoff,
@@ -109,7 +111,7 @@ class Upload:
         self._clock = clock
         self._most = max(IN_HAND, IN_HAND_PER_WORKER * workers)
 
-        self._waiting: dict[str, Record] = {}
+        self._waiting: dict[str, C] = {}
         self._flying: set[str] = set()
         self._ready: deque[str] = deque()
         self._resting: dict[str, asyncio.TimerHandle] = {}
@@ -141,7 +143,7 @@ class Upload:
         """Requests that are waiting for their answer."""
         return len(self._flying)
 
-    async def admit(self, record: Record) -> bool:
+    async def admit(self, record: C) -> bool:
         """Take a record in hand as soon as there is room for it; False when the upload is stopping instead."""
         while not self._is_stopping and self._count and (self._history.is_down or self._is_full(record)):
             await self._change()
@@ -184,7 +186,7 @@ class Upload:
             handle.cancel()
         self._changed.set()
 
-    def _is_full(self, record: Record) -> bool:
+    def _is_full(self, record: C) -> bool:
         return self._count >= self._most or self._bytes + record.size > IN_HAND_BYTES
 
     async def _change(self) -> None:
@@ -223,7 +225,7 @@ class Upload:
         self._timer = None
         self._pump()
 
-    async def _carry(self, record: Record, left: float) -> None:
+    async def _carry(self, record: C, left: float) -> None:
         """Sign, send and judge a record that left the pacer then."""
         if self._is_stopping:
             self._flying.remove(record.id)
@@ -237,7 +239,7 @@ class Upload:
             self.requests.retried += 1
         token = self._signer.token
         try:
-            answer = await self._transport.put(record, token)
+            answer = await self._transport.send(record, token)
         except asyncio.CancelledError:
             self.requests.failed += 1
             raise
@@ -253,7 +255,7 @@ class Upload:
             self._halt(halt)
         self._pump()
 
-    def _conclude(self, record: Record, answer: Answer, token: str, left: float, latency: float, now: float) -> None:
+    def _conclude(self, record: C, answer: Answer, token: str, left: float, latency: float, now: float) -> None:
         """Turn an answer into the record's end or its next try."""
         # The usual answer is one object: to recognise it costs 10 ns, a call that judges it 60.
         judgment = ACCEPTED if answer is OK else self._judge(record, answer)
@@ -304,9 +306,9 @@ class Upload:
         if self._outage.since is not None:
             self._outage.end(now)
 
-    def _judge(self, record: Record, answer: Answer) -> Judgment:
+    def _judge(self, record: C, answer: Answer) -> Judgment:
         """What an answer means, by what came before it; what nobody understands is told once."""
-        hide = push_channels(record.body) if answer.body else ()
+        hide = record.secrets if answer.body else ()
         judgment = judge(answer, traits=self._traits, was_accepted=self._history.was_accepted, hide=hide)
         if not judgment.is_understood:
             self._unknown.tell(answer, judgment, hide=hide)
@@ -315,9 +317,7 @@ class Upload:
     def _retry_after(self, answer: Answer) -> float | None:
         return retry_after(answer, longest=self._traits.longest_retry_after)
 
-    def _failed(
-        self, record: Record, answer: Answer, judgment: Judgment, latency: float, now: float, asked: float
-    ) -> None:
+    def _failed(self, record: C, answer: Answer, judgment: Judgment, latency: float, now: float, asked: float) -> None:
         """A transient fault: the record rests, at least as long as the hub asked; or it is the hub that is away."""
         history = self._history
         record.has_failed = True
@@ -353,7 +353,7 @@ class Upload:
             record.pause(now + pause)
             self._again(record, pause)
 
-    def _renew(self, record: Record, answer: Answer, judgment: Judgment, token: str) -> None:
+    def _renew(self, record: C, answer: Answer, judgment: Judgment, token: str) -> None:
         """A refused token is signed anew, once for each record: a clock may have jumped. Else the run has to stop."""
         if answer.status == 401 and not record.is_renewed:
             record.is_renewed = True
@@ -363,7 +363,7 @@ class Upload:
         clock = f"; this machine's clock is {abs(error):.0f} s {'ahead of' if error > 0 else 'behind'} the hub's"
         raise Halt(judgment.reason + (clock if error else ""))
 
-    def _again(self, record: Record, rest: float = 0.0, *, is_last: bool = False) -> None:
+    def _again(self, record: C, rest: float = 0.0, *, is_last: bool = False) -> None:
         """Put a record back that was in flight, unless a later one of its id came meanwhile.
 
         It goes first, or after its rest; or, with `is_last`, after all that is ready.
@@ -385,13 +385,13 @@ class Upload:
         self._ready.append(id)
         self._pump()
 
-    def _finish(self, record: Record, ending: Ending) -> None:
+    def _finish(self, record: C, ending: Ending) -> None:
         """End a record that was in flight; a later one of its id may go now."""
         self._end(record, ending)
         if record.id in self._waiting:
             self._ready.append(record.id)
 
-    def _end(self, record: Record, ending: Ending) -> None:
+    def _end(self, record: C, ending: Ending) -> None:
         self._count -= 1
         self._bytes -= record.size
         self._settle(record, ending)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from bulkload.record import Record
+from bulkload.record import Carried
 
 # A TrackingId is a GUID with a suffix; whatever else a header brings must not reach a ledger or a terminal.
 LONGEST_ID = 100
@@ -57,13 +57,16 @@ class Answer:
 OK = Answer(200)
 
 
-class Transport(Protocol):
-    """Carries one PUT to the hub; never raises for what the network or the hub does."""
+C_contra = TypeVar("C_contra", bound=Carried, contravariant=True)
+
+
+class Transport(Protocol[C_contra]):
+    """Carries one request to the hub; never raises for what the network or the hub does."""
 
     name: str
 
-    async def put(self, record: Record, token: str) -> Answer:
-        """PUT the record's body under its id, with `token` as Authorization."""
+    async def send(self, carried: C_contra, token: str) -> Answer:
+        """Send what is to be carried, with `token` as Authorization."""
 
     async def close(self) -> None:
         """Close every connection."""

@@ -93,7 +93,7 @@ def saying(answer: bytes) -> Handler:
 async def asked(hub: Hub, **options: Any) -> Answer:
     """What one request to a hub comes to; anything but an answer within seconds is a failure."""
     async with transport(hub, **options) as made, asyncio.timeout(5):
-        return await made.put(RECORD, TOKEN)
+        return await made.send(RECORD, TOKEN)
 
 
 async def answered(answer: bytes, **options: Any) -> Answer:
@@ -110,7 +110,7 @@ async def sent(record: Record = RECORD, **options: Any) -> tuple[str, dict[str, 
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     async with served(handle) as hub, transport(hub, **options) as made:
-        assert await made.put(record, TOKEN) is OK
+        assert await made.send(record, TOKEN) is OK
     ((head, body),) = seen
     line, *headers = head.decode().removesuffix("\r\n\r\n").split("\r\n")
     fields = dict(header.split(": ", 1) for header in headers)
@@ -244,7 +244,7 @@ async def test_a_connection_is_used_again_also_after_an_error() -> None:
             await writer.drain()
 
     async with served(handle) as hub, transport(hub) as made:
-        assert [(await made.put(RECORD, TOKEN)).status for _ in range(4)] == [500, 200, 500, 200]
+        assert [(await made.send(RECORD, TOKEN)).status for _ in range(4)] == [500, 200, 500, 200]
     assert connections == [4]
 
 
@@ -262,7 +262,7 @@ async def test_a_connection_is_used_again_after_a_200_whose_body_comes_late() ->
             writer.write(b"<entry>")
 
     async with served(handle) as hub, transport(hub) as made:
-        assert [await made.put(RECORD, TOKEN) for _ in range(3)] == [OK] * 3
+        assert [await made.send(RECORD, TOKEN) for _ in range(3)] == [OK] * 3
     assert connections == [3]
 
 
@@ -280,7 +280,7 @@ async def test_no_more_connections_are_opened_than_allowed() -> None:
             await writer.drain()
 
     async with served(handle) as hub, transport(hub, connections=2) as made:
-        answers = await asyncio.gather(*(made.put(RECORD, TOKEN) for _ in range(10)))
+        answers = await asyncio.gather(*(made.send(RECORD, TOKEN) for _ in range(10)))
     assert answers == [OK] * 10
     assert len(connections) == 2
 
@@ -297,7 +297,7 @@ async def test_a_cookie_is_not_kept() -> None:
         # By its name, since nobody keeps the cookies of a bare address.
         named = replace(hub, host=hub.host.replace("127.0.0.1", "localhost"))
         made = await stack.enter_async_context(transport(named))
-        assert [(await made.put(RECORD, TOKEN)).status for _ in range(2)] == [400, 400]
+        assert [(await made.send(RECORD, TOKEN)).status for _ in range(2)] == [400, 400]
     assert heads[0] == heads[1]
     assert b"ookie" not in heads[1]
 
@@ -371,7 +371,7 @@ async def test_a_connection_that_the_hub_has_closed_meanwhile_is_a_fault_or_repl
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n")
 
     async with served(handle) as hub, transport(hub) as made:
-        answers = [await made.put(RECORD, TOKEN) for _ in range(5)]
+        answers = [await made.send(RECORD, TOKEN) for _ in range(5)]
     assert {answer.status or answer.fault for answer in answers} <= {200, Fault.BROKEN}
     assert len(seen) == answers.count(OK)
 
@@ -437,7 +437,7 @@ async def test_what_the_network_raises_is_a_fault_with_words(exception: Exceptio
     with aioresponses() as mocked:
         mocked.put(ADDRESS, exception=exception)
         async with transport() as made:
-            answer = await made.put(RECORD, TOKEN)
+            answer = await made.send(RECORD, TOKEN)
     assert (answer.status, answer.fault) == (0, fault)
     assert answer.words
 
@@ -447,7 +447,7 @@ async def test_a_bug_is_not_taken_for_a_fault() -> None:
         mocked.put(ADDRESS, exception=AttributeError("a bug"))
         async with transport() as made:
             with pytest.raises(AttributeError):
-                await made.put(RECORD, TOKEN)
+                await made.send(RECORD, TOKEN)
 
 
 async def test_cancellation_passes() -> None:
@@ -459,7 +459,7 @@ async def test_cancellation_passes() -> None:
         await reader.read()
 
     async with served(handle) as hub, transport(hub) as made:
-        putting = asyncio.create_task(made.put(RECORD, TOKEN))
+        putting = asyncio.create_task(made.send(RECORD, TOKEN))
         await arrived.wait()
         putting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -475,7 +475,7 @@ async def test_tls_needs_an_authority_that_is_trusted() -> None:
         token = Signer(hub.url, hub.key_name, hub.key).token
         body = b'{"installationId":"a-1._B","platform":"apns","pushChannel":"00"}'
         async with transport(hub, ca_file=emulator.ca_file) as made:
-            assert await made.put(Record(ORIGIN, 0, "a-1._B", body), token) is OK
+            assert await made.send(Record(ORIGIN, 0, "a-1._B", body), token) is OK
     assert emulator.installations == {"a-1._B": body}
 
 
@@ -576,5 +576,5 @@ async def test_a_body_of_the_largest_size_is_sent_without_a_warning() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     async with served(handle) as hub, transport(hub) as made, asyncio.timeout(5):
-        assert await made.put(Record(ORIGIN, 0, "a", bytes(MAX_LINE)), TOKEN) is OK
+        assert await made.send(Record(ORIGIN, 0, "a", bytes(MAX_LINE)), TOKEN) is OK
     assert lengths == [0]

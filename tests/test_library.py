@@ -97,7 +97,7 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 @pytest.fixture
 def hub(emulator: Emulator) -> bulkload.Hub:
-    return emulator.hub
+    return bulkload.Hub.from_connection_string(emulator.connection_string)
 
 
 @pytest.fixture
@@ -907,7 +907,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bulkload.upload.TO_REACH", Pauses(0.01, 0.01))
 
 
-async def stopped(hub: bulkload.Hub, source: Path, **flags: Any) -> str:
+async def stopped(hub: bulkload.hub.Hub, source: Path, **flags: Any) -> str:
     """Load to a hub that refuses the run; returns why it stopped."""
     summary = await bulkload.load(source, hub=hub, **flags)
     assert_sound(summary)

@@ -21,10 +21,10 @@ ROOMS = """
     fleet
     report
     ledger
+    client
     upload
     pace
     retry
-    client
     wire
     dead_letters
     record reading

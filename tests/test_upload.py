@@ -86,7 +86,7 @@ class Hub:
     most_flying: int = 0
     is_closed: bool = False
 
-    async def put(self, record: Record, token: str) -> Answer:
+    async def send(self, record: Record, token: str) -> Answer:
         assert record.id not in self.flying, f"two requests for {record.id} are on their way"
         request = self.flying[record.id] = Request(len(self.requests) + 1, record, token, now())
         self.requests.append(request)

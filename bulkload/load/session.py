@@ -66,7 +66,7 @@ class LiveSession:
         settings: Settings,
         ledger: Ledger,
         session: Session,
-        transport: Transport,
+        transport: Transport[Record],
         signer: Signer,
         meter: Meter,
         tasks: asyncio.TaskGroup,

@@ -1,16 +1,14 @@
 """How a run is carried out: the flags' values, checked."""
 
-import math
 import os
-import re
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Literal, NamedTuple, TypedDict
 
-from bulkload.client import API_VERSION
-from bulkload.errors import InputError, require, require_value
+from bulkload.client import Requesting
+from bulkload.errors import InputError, require
 from bulkload.reading import ReadingFlags
-from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT, USUAL, Traits
+from bulkload.retry import Traits
 
 # Enough for 5,000 requests a second at 100 ms and what differs between them; the pacer uses as many as raise the rate.
 WORKERS = 800
@@ -46,17 +44,13 @@ class Flags(ReadingFlags, SendingFlags, total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Requesting):
     """How a run is carried out; the names are those of the command's flags, times are in seconds.
 
-    `max_errors` is a number of records (``100``) or a part of them (``"5%"``). `traits` say how the hub's
-    answers are understood: the config file's ``[hub]``.
+    `max_errors` is a number of records (``100``) or a part of them (``"5%"``). See `Requesting` for the others.
     """
 
     workers: int = WORKERS
-    rate: float | None = None
-    max_attempts: int = MAX_ATTEMPTS
-    record_timeout: float = RECORD_TIMEOUT
     max_errors: int | str | None = None
     max_duration: float | None = None
     grace: float = GRACE
@@ -65,15 +59,9 @@ class Settings:
     min_records: int = 0
     when_changed: Literal["refuse", "restart"] = "refuse"
     transport: Literal["auto", "aiohttp"] = "auto"
-    api_version: str = API_VERSION
-    ca_file: str | os.PathLike[str] | None = None
-    traits: Traits = USUAL
 
     def __post_init__(self) -> None:
-        require("workers", self.workers, Integral, lambda number: number >= 1, "at least 1")
-        require("rate", self.rate, Real | None, lambda rate: rate is None or 0 < rate < math.inf, "a number above 0")
-        require("max-attempts", self.max_attempts, Integral, lambda number: number >= 1, "at least 1")
-        require("record-timeout", self.record_timeout, Real, lambda time: time > 0, "above 0")
+        Requesting.__post_init__(self)
         require("max-duration", self.max_duration, Real | None, lambda time: time is None or time > 0, "above 0")
         require("grace", self.grace, Real, lambda time: time >= 0, "0 or more")
         require("wait-lock", self.wait_lock, Real, lambda time: time >= 0, "0 or more")
@@ -82,14 +70,7 @@ class Settings:
         changed, transports = ("refuse", "restart"), ("auto", "aiohttp")
         require("when-changed", self.when_changed, str, lambda word: word in changed, "refuse or restart")
         require("transport", self.transport, str, lambda word: word in transports, "auto or aiohttp")
-        require("api-version", self.api_version, str, _is_version, "of the form 2015-01")
-        require_value("traits", self.traits, Traits, lambda _: True, "a bulkload.Traits")
         ErrorLimit.parse(self.max_errors)
-
-
-def _is_version(text: str) -> bool:
-    """It becomes part of every request's address, so nothing else may slip in."""
-    return re.fullmatch(r"[0-9A-Za-z.-]+", text) is not None
 
 
 class ErrorLimit(NamedTuple):

@@ -4,7 +4,7 @@ from collections import deque
 from enum import Enum
 
 from bulkload.errors import Halt
-from bulkload.record import Record
+from bulkload.record import Carried
 from bulkload.retry.traits import USUAL, Traits
 from bulkload.retry.verdict import Cause, Judgment
 from bulkload.wire import Answer, Fault
@@ -89,7 +89,7 @@ class History:
             self.is_down = False
             self._attempts_since_down = 0
 
-    def failed(self, record: Record, answer: Answer, judgment: Judgment) -> None:
+    def failed(self, record: Carried, answer: Answer, judgment: Judgment) -> None:
         """An attempt came to nothing."""
         self._suspect(record)
         is_unsent = answer.fault is not None and answer.fault.is_unsent
@@ -103,7 +103,7 @@ class History:
         if answer.fault is not None:
             self._unanswered_again(answer.fault, judgment)
 
-    def _suspect(self, record: Record) -> None:
+    def _suspect(self, record: Carried) -> None:
         if record.failed_at is not None:
             works, fails = self._works - record.failed_at[0], self._fails - record.failed_at[1]
             if works >= WORKED_ON_OTHERS + TIMES_AS_MANY * fails:
@@ -122,7 +122,7 @@ class History:
         self.was_accepted = self._has_accepted = True
         self._refused_since = None
 
-    def throttled(self, record: Record, judgment: Judgment, now: float) -> float | None:
+    def throttled(self, record: Carried, judgment: Judgment, now: float) -> float | None:
         """The hub refused for its own sake; returns how long to wait where the history knows better than the answer."""
         since_last = now - self._refused_at
         self._refused_at = now
@@ -141,7 +141,7 @@ class History:
             return self._refused_from_the_start(judgment, now)
         return None
 
-    def _full(self, record: Record, judgment: Judgment) -> None:
+    def _full(self, record: Carried, judgment: Judgment) -> None:
         record.quota_refusals += 1
         if record.quota_refusals >= MOST_QUOTA_REFUSALS:
             raise Halt(

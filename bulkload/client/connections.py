@@ -1,6 +1,7 @@
-"""The hub's REST operations over aiohttp."""
+"""A pool of connections to a hub over aiohttp: a request goes out, and whatever happens, an answer comes back."""
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
@@ -9,11 +10,7 @@ from yarl import URL
 
 from bulkload.errors import InputError
 from bulkload.hub import Hub
-from bulkload.record import Record
-from bulkload.wire import OK, Answer, Fault
-
-# The version of the specification; see --api-version for others.
-API_VERSION = "2015-01"
+from bulkload.wire import Answer, Fault
 
 # The service answers in tens of milliseconds; past these a connection or an answer is taken for lost.
 CONNECT_TIMEOUT = 10.0
@@ -23,49 +20,45 @@ ANSWER_TIMEOUT = 60.0
 KEPT_OF_BODY = 16 * 1024
 
 
-class AiohttpTransport:
-    """PUTs over a pool of aiohttp connections, `connections` at most."""
-
-    name = "aiohttp"
+class Connections:
+    """At most `limit` connections; of an answer's body the first `kept` bytes are kept."""
 
     def __init__(
         self,
         hub: Hub,
         *,
-        connections: int,
-        api_version: str = API_VERSION,
+        limit: int,
         ca_file: Path | None = None,
         answer_timeout: float = ANSWER_TIMEOUT,
+        kept: int = KEPT_OF_BODY,
     ) -> None:
-        self._base = f"{hub.url}/installations/"
-        self._query = f"?api-version={api_version}"
-        self._headers = {"Content-Type": "application/json", "x-ms-version": api_version}
+        self._kept = kept
         self._proxy = _proxy(hub)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, ssl=_tls(ca_file) if hub.scheme == "https" else True),
+            connector=aiohttp.TCPConnector(limit=limit, ssl=_tls(ca_file) if hub.scheme == "https" else True),
             timeout=aiohttp.ClientTimeout(total=answer_timeout, sock_connect=CONNECT_TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         )
-        # By itself aiohttp sends a PUT again on a connection that broke: past the count and past the cap.
+        # By itself aiohttp sends a request again on a connection that broke: past the count and past the cap.
         self._session._retry_connection = False  # noqa: SLF001
 
-    async def put(self, record: Record, token: str) -> Answer:
-        # The id passed the check: it holds no character that a URL would need encoded.
-        url = URL(f"{self._base}{record.id}{self._query}", encoded=True)
+    async def request(self, method: str, address: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send a request to an address that is encoded as it has to be; never raises for what becomes of it."""
         try:
-            async with self._session.put(
-                url,
-                data=record.body,
-                headers={**self._headers, "Authorization": token},
+            async with self._session.request(
+                method,
+                URL(address, encoded=True),
+                data=body,
+                headers=headers,
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
                 content = response.content
                 # An answer counts once all of it has come that would be kept.
-                body = b"" if content.at_eof() else await _head(content)
-                return OK if response.status == 200 else Answer(response.status, response.headers, body)
+                kept = b"" if content.at_eof() else await _head(content, self._kept)
+                return Answer(response.status, response.headers, kept)
         except aiohttp.ClientHttpProxyError as exc:
             # Its own words hold the proxy's address, and that may hold a password.
             return Answer(407) if exc.status == 407 else Answer(0, fault=Fault.CONNECT, words=f"proxy: {exc.status}")
@@ -77,11 +70,12 @@ class AiohttpTransport:
         await self._session.close()
 
 
-async def _head(content: aiohttp.StreamReader) -> bytes:
-    body = b""
-    while len(body) < KEPT_OF_BODY and (part := await content.readany()):
-        body += part
-    return body[:KEPT_OF_BODY]
+async def _head(content: aiohttp.StreamReader, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size > 0 and (part := await content.readany()):
+        parts.append(part[:size])
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _fault(exc: Exception) -> Fault:

@@ -1,0 +1,298 @@
+"""The hub's REST operations, each paced, signed, retried and judged like an upload."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import NoReturn, Self
+from urllib.parse import quote, urlsplit
+
+import orjson
+import tenacity
+
+from bulkload.client.call import LARGEST_ANSWER, Call, CallTransport
+from bulkload.client.settings import Requesting
+from bulkload.errors import CallFailed, Halt
+from bulkload.hub import Hub
+from bulkload.installation import Fields, shown
+from bulkload.pace import Pacer
+from bulkload.record import Outcome
+from bulkload.registration import FeedError, Handle, Registration, entry, read
+from bulkload.retry import Backoff
+from bulkload.sas import Signer
+from bulkload.upload import Ending, Requests, Upload
+from bulkload.wire import Answer
+
+# Registrations in one page; what the service's own SDKs ask for.
+TOP = 100
+
+# An answer that cannot be read is asked for again this often: what cut it short may be over.
+TRIES_TO_READ = 3
+
+_ENTRY = MappingProxyType({"Content-Type": "application/atom+xml;type=entry;charset=utf-8"})
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Registrations that came in one answer; `token` asks for those after them, None where these are the last."""
+
+    registrations: list[Registration]
+    token: str | None
+
+
+class Client:
+    """A hub's operations, for as long as its ``async with`` block lasts.
+
+    Every operation raises `CallFailed` where the hub refuses it or all attempts fail, and `Halt` where the hub cannot
+    be used at all; all others of this client then raise that, too.
+    """
+
+    def __init__(self, hub: Hub, settings: Requesting | None = None) -> None:
+        self._hub = hub
+        self._settings = settings or Requesting()
+        self._numbers = count(1)
+        self._open: set[Call] = set()
+        self._halted: Halt | None = None
+
+    def __repr__(self) -> str:
+        return f"<Client of {self._hub.identity}, {len(self._open)} calls open>"
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        ca_file = Path(settings.ca_file) if settings.ca_file is not None else None
+        self._transport = CallTransport(
+            self._hub, connections=settings.workers, api_version=settings.api_version, ca_file=ca_file
+        )
+        self._tasks = asyncio.TaskGroup()
+        await self._tasks.__aenter__()
+        self._pacer = Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic())
+        self._upload = Upload(
+            self._transport,
+            Signer(self._hub.url, self._hub.key_name, self._hub.key),
+            settle=self._settle,
+            halt=self._halt,
+            pacer=self._pacer,
+            backoff=Backoff(max_attempts=settings.max_attempts, record_timeout=settings.record_timeout),
+            workers=settings.workers,
+            tasks=self._tasks,
+            clock=time.monotonic,
+            traits=settings.traits,
+        )
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._upload.stop(0.0)
+            await self._tasks.__aexit__(exc_type, exc, traceback)
+        except BaseExceptionGroup as group:
+            # One failure surfaces as one exception, with the cause that it came with.
+            failure = group.exceptions[0]
+            raise failure from failure.__cause__
+        finally:
+            await self._transport.close()
+
+    @property
+    def requests(self) -> Requests:
+        """What the requests so far came to."""
+        return self._upload.requests
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are waiting for their answer."""
+        return self._upload.in_flight
+
+    @property
+    def ceiling(self) -> float | None:
+        """What the hub takes, in requests per second; None while it has refused nothing."""
+        return self._pacer.ceiling
+
+    # Registrations.
+
+    async def create_registration_id(self) -> str:
+        """A new id for a registration, which is not created by that."""
+        answer = await self._call("POST", "/registrationIDs/", headers=_ENTRY, accepts=(200, 201))
+        # The specification promises the one, the service sends the other.
+        location = answer.headers.get("Content-Location") or answer.headers.get("Location") or ""
+        id_ = urlsplit(location).path.rstrip("/").rpartition("/")[2]
+        if not id_:
+            raise CallFailed(f"hub {self._hub.name} answered without a registration id; check the Endpoint")
+        return id_
+
+    async def registrations(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
+        """All registrations of a device, read in pages of `top`."""
+        secrets = _longest_first(value for _, value in handle.parts)
+        path = f"/registrations/?$filter={handle.filter}"
+        what = f"the registrations of channel {handle.digest}"
+        async for page in self._pages(path, what, top=top, secrets=secrets):
+            for registration in page.registrations:
+                yield registration
+
+    async def registrations_with_tag(self, tag: str, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
+        """All registrations that bear a tag, read in pages of `top`."""
+        path = f"/tags/{quote(tag, safe='')}/registrations"
+        async for page in self._pages(path, f"the registrations with tag {shown(tag)}", top=top):
+            for registration in page.registrations:
+                yield registration
+
+    async def all_registrations(self, *, top: int = TOP, token: str | None = None) -> AsyncGenerator[Page, None]:
+        """Pages of all registrations of the hub; `token` goes on after the page that bore it."""
+        async for page in self._pages("/registrations", "all registrations", top=top, token=token):
+            yield page
+
+    async def registration(self, id: str) -> Registration | None:  # noqa: A002
+        """One registration; None where there is none of this id."""
+        answer = await self._call("GET", _of_registration(id), accepts=(200, 404))
+        return None if answer.status == 404 else self._only(answer, id)
+
+    async def put_registration(self, registration: Registration, *, etag: str | None = None) -> Registration:
+        """Create a registration or overwrite it, and return it as the hub has it.
+
+        Without a registration id it gets a new one first, so that no retry creates it twice. With `etag` (``*`` for
+        any) only one that is there, and has not changed since, is overwritten.
+        """
+        id_ = registration.registration_id or await self.create_registration_id()
+        body = entry(replace(registration, registration_id=id_, etag=None, expiration_time=None))
+        headers = {**_ENTRY, **({"If-Match": _quoted(etag)} if etag is not None else {})}
+        secrets = _longest_first(value for _, value in (registration.handle.parts if registration.handle else ()))
+        path = _of_registration(id_)
+        answer = await self._call("PUT", path, headers=headers, body=body, accepts=(200, 201), secrets=secrets)
+        return self._only(answer, id_)
+
+    async def delete_registration(self, id: str, *, etag: str = "*") -> bool:  # noqa: A002
+        """Delete a registration, if it has not changed since it had this etag; returns whether there was one."""
+        headers = {**_ENTRY, "If-Match": _quoted(etag)}
+        answer = await self._call("DELETE", _of_registration(id), headers=headers, accepts=(200, 204, 404))
+        return answer.status != 404
+
+    # Installations.
+
+    async def installation(self, id: str) -> Fields | None:  # noqa: A002
+        """One installation; None where there is none of this id. The service throttles this tightly."""
+        answer = await self._call("GET", f"/installations/{quote(id, safe='')}", accepts=(200, 404))
+        if answer.status == 404:
+            return None
+        try:
+            fields = orjson.loads(answer.body)
+        except orjson.JSONDecodeError as exc:
+            raise self._unreadable(f"installation {shown(id)}", exc) from exc
+        if not isinstance(fields, dict):
+            raise CallFailed(f"hub {self._hub.name}: the answer for installation {shown(id)} is no object")
+        return fields
+
+    async def delete_installation(self, id: str) -> None:  # noqa: A002
+        """Delete an installation, if there is one: the service does not say."""
+        await self._call("DELETE", f"/installations/{quote(id, safe='')}", accepts=(200, 204, 404))
+
+    # What they stand on.
+
+    async def _pages(
+        self, path: str, what: str, *, top: int, token: str | None = None, secrets: Sequence[str] = ()
+    ) -> AsyncGenerator[Page, None]:
+        """Page after page to the last one."""
+        path += f"{'&' if '?' in path else '?'}$top={top}"
+        seen: set[int] = set()
+        for number in count(1):
+            # It comes encoded: to encode or decode it once more would break it.
+            where = path if token is None else f"{path}&ContinuationToken={token}"
+            page = await self._page(where, f"page {number} of {what}", secrets)
+            yield page
+            token = page.token
+            if token is None:
+                return
+            if hash(token) in seen:
+                raise CallFailed(f"hub {self._hub.name}: page {number} of {what} leads back to an earlier page")
+            seen.add(hash(token))
+
+    async def _page(self, path: str, what: str, secrets: Sequence[str]) -> Page:
+        tries = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(TRIES_TO_READ),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+            retry=tenacity.retry_if_exception_type(FeedError),
+            reraise=True,
+        )
+        try:
+            return await tries(self._read_page, path, what, secrets)
+        except FeedError as exc:
+            raise self._unreadable(what, exc) from exc
+
+    async def _read_page(self, path: str, what: str, secrets: Sequence[str]) -> Page:
+        answer = await self._call("GET", path, what=what, secrets=secrets)
+        if len(answer.body) > LARGEST_ANSWER:
+            raise FeedError(f"it is longer than {LARGEST_ANSWER // 1024 // 1024} MiB; ask for fewer with --top")
+        return Page(read(answer.body), answer.headers.get("x-ms-continuationtoken") or None)
+
+    def _only(self, answer: Answer, id_: str) -> Registration:
+        try:
+            found = read(answer.body)
+        except FeedError as exc:
+            raise self._unreadable(f"registration {shown(id_)}", exc) from exc
+        if not found:
+            raise CallFailed(f"hub {self._hub.name}: the answer for registration {shown(id_)} holds none")
+        return found[0]
+
+    def _unreadable(self, what: str, exc: ValueError) -> CallFailed:
+        return CallFailed(f"hub {self._hub.name}: {what} cannot be read: {exc}")
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        body: bytes = b"",
+        accepts: Collection[int] = (200,),
+        what: str | None = None,
+        secrets: Sequence[str] = (),
+    ) -> Answer:
+        """The answer to a request; `what` it is for is told where it fails."""
+        call = Call(
+            str(next(self._numbers)), method, path, headers=headers, body=body, accepts=accepts, secrets=secrets
+        )
+        self._open.add(call)
+        try:
+            if not await self._upload.admit(call):
+                self._refuse()
+            return await call.ended
+        except CallFailed as exc:
+            if what is None:
+                raise
+            raise CallFailed(f"hub {self._hub.name}: {what}: {exc}") from exc
+        finally:
+            self._open.discard(call)
+
+    def _refuse(self) -> NoReturn:
+        raise self._halted or Halt("the client is closed")
+
+    def _settle(self, call: Call, ending: Ending) -> None:
+        if call.ended.done():
+            # Whoever asked is gone.
+            return
+        if ending.outcome is Outcome.ACCEPTED:
+            assert call.answer is not None
+            call.ended.set_result(call.answer)
+        else:
+            call.ended.set_exception(CallFailed(ending.detail or ending.outcome.word))
+
+    def _halt(self, halt: Halt) -> None:
+        self._halted = halt
+        for call in self._open:
+            if not call.ended.done():
+                call.ended.set_exception(halt)
+
+
+def _of_registration(id_: str) -> str:
+    return f"/registrations/{quote(id_, safe='')}"
+
+
+def _quoted(etag: str) -> str:
+    """An etag as a header has it: registrations tell theirs as a bare number."""
+    return etag if etag == "*" or '"' in etag else f'W/"{etag}"'
+
+
+def _longest_first(values: Iterable[str]) -> list[str]:
+    return sorted(values, key=len, reverse=True)
