@@ -54,7 +54,7 @@ class Emulator:
     words it speaks, ``2018`` or ``2023``. `save` is a file in which it keeps what it holds, all but the last half
     second of it even when it is killed. `behaviour` is what it does besides answering; its times begin with the first
     request. Entering raises `InputError` where the port or the file cannot be had, and so does the constructor for a
-    value that is of no use; leaving raises `Halt` where the file could not be written any more.
+    value that is of no use. Where the file cannot be written any more, `ended` is set, and leaving raises `Halt`.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Emulator:
         self._chance = random.Random()  # noqa: S311 - it decides of faults, not of keys
         self._stack = AsyncExitStack()
         self.requests = Requests()
-        self.saving: asyncio.Task[None] | None = None
+        self.ended = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Emulator {self.hub.url}, {len(self.installations)} installations>"
@@ -118,8 +118,8 @@ class Emulator:
             site = await _listen(runner, self._wanted_port, context)
             self._port = runner.addresses[0][1]
             if self._save is not None:
-                self.saving = asyncio.create_task(self._keep_saved())
-                stack.push_async_callback(_cancelled, self.saving)
+                task = asyncio.create_task(self._keep_saved())
+                stack.push_async_callback(_cancelled, task)
             if self._behaviour.outages:
                 task = asyncio.create_task(self._come_and_go(server, runner, site, context))
                 stack.push_async_callback(_cancelled, task)
@@ -198,9 +198,12 @@ class Emulator:
 
     async def _keep_saved(self) -> None:
         """Write what changed, again and again; ends with `Halt` where the file cannot be written any more."""
-        while True:
-            await asyncio.sleep(_SAVE_EVERY)
-            self._service.save()
+        try:
+            while True:
+                await asyncio.sleep(_SAVE_EVERY)
+                self._service.save()
+        finally:
+            self.ended.set()
 
     async def _come_and_go(
         self, server: web.Server, runner: web.ServerRunner, site: web.BaseSite, context: ssl.SSLContext | None
