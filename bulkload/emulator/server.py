@@ -254,6 +254,9 @@ class Emulator:
             return Answer(400, detail="The request's body could not be read")
         if len(body) > MAX_BODY:
             return Answer(413, detail=f"The request's body is larger than {MAX_BODY} bytes")
+        while not self._service.is_ready(request.raw_path):  # noqa: ASYNC110 - it works on each time
+            # Others are answered meanwhile.
+            await asyncio.sleep(0)
         headers = request.headers
         return self._service.answer(
             request.method, request.raw_path, host=headers.get(hdrs.HOST, ""), headers=headers, body=body

@@ -15,6 +15,9 @@ from bulkload.emulator.store import Store
 
 _NOWHERE = Answer(404, detail="No service is hosted at the specified address.")
 
+# So many installations are shown among the registrations in some ten milliseconds.
+_AT_ONCE = 300
+
 # The headers that the hub reads.
 Headers = Mapping[str, str]
 
@@ -53,6 +56,10 @@ class Service:
     def open(self, save: Path | None = None) -> None:
         """Raises `InputError` for a file that is of no use."""
         self._store.open(save)
+
+    def is_ready(self, target: str) -> bool:
+        """Whether a request can be answered soon; otherwise a part of what is in the way has been done."""
+        return "/registrations" not in target.lower() or self._store.show(_AT_ONCE)
 
     def save(self) -> None:
         """Have the file hold all that there is; raises `Halt`."""

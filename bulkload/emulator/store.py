@@ -24,9 +24,10 @@ class Store:
         self._visible: dict[str, bytes] = {} if delay else self.accepted
         self._queue: deque[tuple[float, str, bytes | None]] = deque()
         # What became visible since the registrations were last looked at: how often it was written, and what had gone
-        # before.
+        # before. When somebody looks it becomes a list of changes, in which 0 stands for what has gone.
         self._writes: dict[str, int] = {}
         self._gone: set[str] = set()
+        self._changes: deque[tuple[str, int]] = deque()
         self._unsaved: set[str] | None = None
 
     def __repr__(self) -> str:
@@ -57,9 +58,10 @@ class Store:
         """Have the file hold all that there is; raises `Halt`."""
         if self._unsaved is None:
             return
-        to_show = {id_ for _, id_, _ in self._queue} | self._gone
+        waiting = self._waiting()
         self._saved.put(
-            Held(id_, self.accepted.get(id_), self._writes.get(id_) or int(id_ in to_show)) for id_ in self._unsaved
+            Held(id_, self.accepted.get(id_), self._writes.get(id_) or int(id_ in self._gone or id_ in waiting))
+            for id_ in self._unsaved
         )
         self._unsaved.clear()
         self._saved.commit()
@@ -105,17 +107,37 @@ class Store:
     @property
     def register(self) -> Register:
         """The registrations, with all of the installations that can be seen."""
-        self._ripen(self._clock())
-        for id_ in self._gone:
-            self._register.put_parts(id_, (), writes=0)
-        for id_, writes in self._writes.items():
-            self._register.put_parts(id_, parts(self._visible[id_]), writes=writes)
-        if self._unsaved is not None and (self._gone or self._writes):
-            self._saved.note_shown()
-            self._unsaved.update(id_ for _, id_, _ in self._queue)
-        self._gone.clear()
-        self._writes.clear()
+        while not self.show():
+            pass
         return self._register
+
+    def show(self, most: int | None = None) -> bool:
+        """Write what changed among the registrations, of so many installations at most; says whether that was all.
+
+        A million takes half a minute, in which others want to be answered.
+        """
+        self._ripen(self._clock())
+        if not self._changes:
+            if not self._writes and not self._gone:
+                return True
+            self._changes.extend((id_, 0) for id_ in self._gone)
+            self._changes.extend(self._writes.items())
+            self._gone.clear()
+            self._writes.clear()
+        for _ in range(len(self._changes) if most is None else min(most, len(self._changes))):
+            id_, writes = self._changes.popleft()
+            # What has gone meanwhile is among the next ones.
+            body = self._visible.get(id_) if writes else None
+            if body is not None or not writes:
+                self._register.put_parts(id_, parts(body) if body is not None else (), writes=writes)
+        if not self._changes and self._unsaved is not None:
+            self._saved.note_shown()
+            self._unsaved.update(self._waiting(), self._gone, self._writes)
+        return not self._changes and not self._writes and not self._gone
+
+    def _waiting(self) -> set[str]:
+        """What is not visible yet, or about to be written among the registrations."""
+        return {id_ for _, id_, _ in self._queue}.union(id_ for id_, _ in self._changes)
 
     def _forget(self, id_: str) -> None:
         self._writes.pop(id_, None)
