@@ -54,6 +54,8 @@ class Lines:
     """
 
     def __init__(self) -> None:
+        # Where a job runs that has a user's code in it, that name stands for another stream.
+        self._stream: TextIO | None = sys.stdout
         self._pending: list[bytes] = []
         self._size = 0
         self._written_at = 0.0
@@ -71,8 +73,9 @@ class Lines:
     async def flush(self) -> None:
         """Write all that was given."""
         data, self._pending, self._size = b"".join(self._pending), [], 0
-        if data and sys.stdout is not None:
-            await in_thread(lambda: self._write(data, sys.stdout))
+        stream = self._stream
+        if data and stream is not None:
+            await in_thread(lambda: self._write(data, stream))
         self._written_at = time.monotonic()
 
     def _write(self, data: bytes, stream: TextIO) -> None:
