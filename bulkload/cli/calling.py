@@ -106,8 +106,11 @@ class Calling:
         """What a job comes to; the first signal stops it with the exit code that `stop` says; `finish` ends it all."""
 
         async def carry_out() -> R:
+            def end(received: signal.Signals) -> None:
+                job.stop(stop(received), f"{received.name} was received")
+
             try:
-                return await attend(job, self.console, self._mode, stop=lambda received: job.stop(stop(received)))
+                return await attend(job, self.console, self._mode, stop=end)
             finally:
                 await finish()
 

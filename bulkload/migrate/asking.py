@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bulkload.client import Client, Requesting
+from bulkload.errors import Halt, Stop
 from bulkload.hub import Hub
 from bulkload.report.text import count
 
@@ -37,36 +38,41 @@ class Asked:
 
 
 class Stoppable(ABC, Generic[R]):
-    """A job that `run` carries out; `stop` ends it, and `_stopped` says then what has come of it."""
+    """A job that `run` carries out; `stop` ends it early, and so does a hub or a machine that fails it.
+
+    `_stopped` says then what has come of it.
+    """
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._task: asyncio.Task[object] | None = None
-        self._exit_code: int | None = None
+        self._stop: Stop | None = None
         self.failures = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}, {self.failures} failures>"
 
     async def run(self) -> R:
-        """Carry it out to the end; raises `Halt` where it cannot go on."""
-        if self._exit_code is not None:
-            return self._stopped(self._exit_code)
+        """Carry it out to its end."""
+        if self._stop is not None:
+            return self._stopped(self._stop)
         self._task = asyncio.current_task()
         try:
             return await self._work()
+        except Halt as exc:
+            return self._stopped(Stop(exc.exit_code, str(exc)))
         except asyncio.CancelledError:
-            if self._exit_code is None:
+            if self._stop is None:
                 raise
             assert self._task is not None
             self._task.uncancel()
-            return self._stopped(self._exit_code)
+            return self._stopped(self._stop)
         finally:
             self._task = None
 
-    def stop(self, exit_code: int) -> None:
+    def stop(self, exit_code: int, reason: str) -> None:
         """End it where it is."""
-        self._exit_code = exit_code
+        self._stop = self._stop or Stop(exit_code, reason)
         if self._task is not None:
             self._task.cancel()
 
@@ -80,8 +86,8 @@ class Stoppable(ABC, Generic[R]):
         """Do what is to be done."""
 
     @abstractmethod
-    def _stopped(self, exit_code: int) -> R:
-        """What has come of it when it was told to stop."""
+    def _stopped(self, stop: Stop) -> R:
+        """What has come of it when it ended early."""
 
     @property
     def elapsed(self) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 
 from bulkload.client import Client, Requesting
-from bulkload.errors import CallFailed
+from bulkload.errors import CallFailed, Stop
 from bulkload.hub import Hub
 from bulkload.migrate.asking import Asked, Asking
 from bulkload.migrate.channels import side_by_side
@@ -150,8 +150,8 @@ class OldRegistrations(Asking[DeletionSummary]):
                 old.append(one)
         return old
 
-    def _stopped(self, exit_code: int) -> DeletionSummary:
-        return replace(self._summary(), outcome="stopped", exit_code=exit_code, reason="a signal was received")
+    def _stopped(self, stop: Stop) -> DeletionSummary:
+        return replace(self._summary(), outcome="stopped", exit_code=stop.exit_code, reason=stop.reason)
 
     def _summary(self) -> DeletionSummary:
         counts, loaded = self._counts, self._loaded

@@ -1,12 +1,16 @@
 """Creating many registration ids at once."""
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from bulkload.client import Client, Requesting
-from bulkload.errors import CallFailed
+from bulkload.errors import CallFailed, Stop
 from bulkload.hub import Hub
 from bulkload.migrate.asking import Asked, Asking
 from bulkload.migrate.channels import side_by_side
+from bulkload.report.text import count
+
+log = logging.getLogger("bulkload")
 
 
 class RegistrationIds(Asking[int]):
@@ -36,8 +40,9 @@ class RegistrationIds(Asking[int]):
         await side_by_side(create, min(self._requesting.workers, self._number))
         return 1 if self.failures else 0
 
-    def _stopped(self, exit_code: int) -> int:
-        return exit_code
+    def _stopped(self, stop: Stop) -> int:
+        log.error("stopped after %s: %s", count(self.created, "registration id"), stop.reason)
+        return stop.exit_code
 
     @property
     def progress(self) -> Asked:

@@ -33,6 +33,7 @@ CREATE TABLE migration (
     token TEXT,
     byte_offset INTEGER NOT NULL DEFAULT {START.offset},
     line INTEGER NOT NULL DEFAULT {START.line},
+    failed INTEGER NOT NULL DEFAULT 0,
     is_read INTEGER NOT NULL DEFAULT 0,
     written_at TEXT
 );
@@ -48,10 +49,13 @@ PRAGMA user_version = {VERSION};
 
 
 class Reached(NamedTuple):
-    """How far the reading is: the token of the next page, the place in a file, and whether all is read and written."""
+    """How far the reading is: the token of the next page, the place in a file and how many lines before that failed,
+    and whether all is read and written.
+    """
 
     token: str | None
     place: Place
+    failed: int
     is_read: bool
     is_written: bool
 
@@ -133,6 +137,9 @@ class MigrationLedger:
         if version > VERSION:
             raise InputError(f"ledger {self._name} is of a newer bulkload (schema {version}); update bulkload")
         found_hub, found_what = execute("SELECT hub, what FROM migration").fetchone()
+        if self._is_nobodys():
+            execute("UPDATE migration SET hub = ?, what = ?", (hub, what or ""))
+            return
         if found_hub != hub:
             raise InputError(f"ledger {self._name} belongs to hub {found_hub}, not {hub}; name another with --ledger")
         if what is not None and not found_what:
@@ -143,21 +150,29 @@ class MigrationLedger:
                 f"ledger {self._name} was begun to read {found_what}, not {what}; name another with --ledger"
             )
 
+    def _is_nobodys(self) -> bool:
+        """Whether nothing was read or deleted yet."""
+        tables = ("entries", "left_out", "channels", "deletions")
+        rows = " + ".join(f"EXISTS (SELECT 1 FROM {table})" for table in tables)
+        reached = self.reached
+        is_begun = reached.is_read or reached.is_written or reached.token is not None or reached.place != START
+        return not is_begun and not self._connection.execute(f"SELECT {rows}").fetchone()[0]
+
     # Reading.
 
     @property
     def reached(self) -> Reached:
-        query = "SELECT token, byte_offset, line, is_read, written_at IS NOT NULL FROM migration"
-        token, offset, line, is_read, is_written = self._connection.execute(query).fetchone()
-        return Reached(token, Place(offset, line), bool(is_read), bool(is_written))
+        query = "SELECT token, byte_offset, line, failed, is_read, written_at IS NOT NULL FROM migration"
+        token, offset, line, failed, is_read, is_written = self._connection.execute(query).fetchone()
+        return Reached(token, Place(offset, line), failed, bool(is_read), bool(is_written))
 
     def begin_anew(self, what: str) -> None:
         """Forget what an earlier reading came to."""
         for table in ("channels", "entries", "left_out", "deletions"):
             self._write(f"DELETE FROM {table}")
         self._write(
-            "UPDATE migration SET what = ?, begun_at = ?, token = NULL, byte_offset = ?, line = ?, is_read = 0, "
-            "written_at = NULL",
+            "UPDATE migration SET what = ?, begun_at = ?, token = NULL, byte_offset = ?, line = ?, failed = 0, "
+            "is_read = 0, written_at = NULL",
             (what, now(), *START),
         )
         self.commit()
@@ -176,9 +191,10 @@ class MigrationLedger:
         rows = [(orjson.dumps(registration.to_fields()).decode(),) for registration in registrations]
         self._write_all("INSERT INTO left_out VALUES (?)", rows)
 
-    def reach(self, *, token: str | None = None, place: Place = START) -> None:
-        """All up to the page that this token asks for, or up to this place of a file, was kept."""
-        self._write("UPDATE migration SET token = ?, byte_offset = ?, line = ?", (token, *place))
+    def reach(self, *, token: str | None = None, place: Place = START, failed: int = 0) -> None:
+        """All up to the page that this token asks for, or up to this place of a file, was kept or failed."""
+        values = (token, *place, failed)
+        self._write("UPDATE migration SET token = ?, byte_offset = ?, line = ?, failed = ?", values)
 
     def is_done(self, handle: Handle) -> bool:
         """Whether all registrations of this device were kept."""

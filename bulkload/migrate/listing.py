@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from bulkload.client import Client, Requesting
-from bulkload.errors import CallFailed, Halt
+from bulkload.errors import CallFailed, Halt, Stop
 from bulkload.hub import Hub
 from bulkload.migrate.asking import Asked, Asking, requests_of
 from bulkload.migrate.channels import read_channels
@@ -43,6 +43,7 @@ class Listing(Asking[int]):
         self.channels = 0
         self.registrations = 0
         self._unknown: Counter[str] = Counter()
+        self._reason: str | None = None
 
     async def _ask(self, client: Client) -> int:
         if self._handles is not None:
@@ -60,10 +61,11 @@ class Listing(Asking[int]):
                     await self.take(page.registrations)
         except CallFailed as exc:
             # A list that breaks off is not whole, whatever came before.
-            raise Halt(f"{exc}; {count(self.registrations, 'registration')} were read before") from exc
+            raise Halt(str(exc)) from exc
 
-    def _stopped(self, exit_code: int) -> int:
-        return exit_code
+    def _stopped(self, stop: Stop) -> int:
+        self._reason = stop.reason
+        return stop.exit_code
 
     def is_wanted(self, handle: Handle) -> bool:  # noqa: ARG002 - all that are named are
         """Whether a channel is to be read."""
@@ -94,4 +96,6 @@ class Listing(Asking[int]):
         channels = f" of {count(self.channels, 'channel')}" if self._handles is not None else ""
         failed = f", {count(self.failures, 'channel')} failed" if self.failures else ""
         read = f"{count(self.registrations, 'registration')}{channels}{failed}"
-        return f"read in {duration(self.elapsed)}: {read}; {requests_of(self._client)}"
+        took = duration(self.elapsed)
+        head = f"read in {took}" if self._reason is None else f"stopped in {took}: {self._reason}"
+        return f"{head}{':' if self._reason is None else ';'} {read}; {requests_of(self._client)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from bulkload.client import Client, Requesting
-from bulkload.errors import CallFailed, Halt
+from bulkload.errors import CallFailed, Halt, Stop
 from bulkload.hub import Hub
 from bulkload.installation import Fields, Flaw
 from bulkload.mapping import MappingFlags, build
@@ -164,12 +164,12 @@ class Migration(Stoppable[MigrationSummary]):
             raise Halt(f"{exc}; what was read before is kept, run it again") from exc
 
     async def _read_export(self, export: Source, ledger: MigrationLedger) -> None:
-        start = ledger.reached.place
+        start, self.failures = ledger.reached.place, ledger.reached.failed
         async with aclosing(export.batches(start)) as batches:
             async for batch in batches:
                 for datum, _, line in batch.placed():
                     self._take_line(datum, f"{export.name} line {line:,}")
-                ledger.reach(place=batch.end)
+                ledger.reach(place=batch.end, failed=self.failures)
                 self._settle(len(batch.data))
                 await asyncio.sleep(0)
 
@@ -263,8 +263,8 @@ class Migration(Stoppable[MigrationSummary]):
 
     # What it comes to.
 
-    def _stopped(self, exit_code: int) -> MigrationSummary:
-        return replace(self._summary(), outcome="stopped", exit_code=exit_code, reason="a signal was received")
+    def _stopped(self, stop: Stop) -> MigrationSummary:
+        return replace(self._summary(), outcome="stopped", exit_code=stop.exit_code, reason=stop.reason)
 
     def _summary(self) -> MigrationSummary:
         counts = self._counts
