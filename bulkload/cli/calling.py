@@ -114,7 +114,11 @@ class Calling:
             finally:
                 await finish()
 
-        return process.run(carry_out())
+        try:
+            return process.run(carry_out())
+        except BrokenPipeError:
+            # Whoever read our output has seen enough.
+            raise click.exceptions.Exit(0) from None
 
     def tell(self, line: str, exit_code: int, *, is_told: bool = False) -> int:
         """Write a last line, unless all went well and nobody wants to know; returns the exit code.

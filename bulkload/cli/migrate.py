@@ -88,7 +88,8 @@ def _make_installations(files: tuple[str, ...], flags: dict[str, Any]) -> int:
     is_all, export = flags.pop("is_all"), flags.pop("export_file")
     if sum((bool(given or files), is_all, export is not None)) != 1:
         raise InputError(
-            "say which: name devices by a flag such as --device-token or in a FILE, or give --all, or --export-file"
+            "say which registrations: name devices by a flag such as --device-token or in a FILE, or give --all, or an "
+            "--export-file"
         )
     path: Path | None = flags.pop("output")
     ledger = _ledger(flags, path)
