@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from bulkload.emulator.program import run
+from bulkload.emulator.program import Program, run
 from bulkload.errors import InputError
 
 
@@ -15,7 +15,7 @@ def main() -> int:
     parser.add_argument("--tls", action="store_true", help="speak TLS with a certificate made for this run")
     options = parser.parse_args()
     try:
-        run(hub=options.hub, port=options.port, tls=options.tls, until_eof=True)
+        run(Program(hub=options.hub, port=options.port, tls=options.tls, until_eof=True))
     except InputError as exc:
         sys.stderr.write(f"{exc}\n")
         return exc.exit_code

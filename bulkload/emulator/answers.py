@@ -8,15 +8,12 @@ from itertools import count
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
-# As recorded in 2022; JSON and empty bodies are labeled XML as well.
-_COMMON = {
-    "Content-Type": "application/xml; charset=utf-8",
-    "Server": "Microsoft-HTTPAPI/2.0",
-    "Strict-Transport-Security": "max-age=2592000",
-}
+# As recorded in 2022; JSON and most empty bodies are labeled XML as well.
+_XML = "application/xml; charset=utf-8"
+_COMMON = {"Content-Type": _XML, "Strict-Transport-Security": "max-age=2592000"}
 _TRACKING_ID = istr("TrackingId")
 _CORRELATION_ID = istr("x-ms-correlation-request-id")
 
@@ -27,25 +24,27 @@ _MACHINE = "G3"
 class Answer(NamedTuple):
     """What the hub answers: `detail` is an error's sentence and makes its body; without it `body` is sent as it is.
 
-    `is_throttled` says that it refuses for its own sake.
+    `content_type` may be None for nothing at all. `is_throttled` says that it refuses for its own sake.
     """
 
     status: int
     body: bytes = b""
     detail: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    content_type: str | None = _XML
     is_throttled: bool = False
 
 
 class Envelope:
     """Puts an answer into what every answer carries; ids count up from a random beginning.
 
-    A uuid4 for each request would cost as much as checking its body, so it is drawn once.
+    A uuid4 for each request would cost as much as checking its body, so it is drawn once. `server` is what it says of
+    itself.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, server: str, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._common = CIMultiDict(_COMMON)
+        self._common = CIMultiDict({**_COMMON, "Server": server})
         self._tracking, self._correlation = (str(uuid.uuid4())[:-12] for _ in range(2))
         self._numbers = count(1)
 
@@ -59,6 +58,10 @@ class Envelope:
         response = web.Response(status=answer.status, body=body, headers=self._common)
         response.headers[_TRACKING_ID] = tracking_id
         response.headers[_CORRELATION_ID] = self._correlation + number
+        if answer.content_type is None:
+            del response.headers[hdrs.CONTENT_TYPE]
+        elif answer.content_type is not _XML:
+            response.headers[hdrs.CONTENT_TYPE] = answer.content_type
         response.headers.extend(answer.headers)
         return response
 

@@ -33,9 +33,10 @@ class Behaviour:
     """What a hub does besides answering; the names are those of the command's flags, times are in seconds.
 
     `throttle` decides which requests are taken, the others get `throttle_status`, with `retry_after` if that is given,
-    and with words unless `throttle_is_bare`. `quota` is how many installations there may be. `latency` and `spread` are
-    of the answers' delay, `visibility_delay` is how long it takes until a reader sees what was accepted, `faults` how
-    often each of them happens, `outages` when it is gone. Raises `InputError` for what is of no use.
+    and with words unless `throttle_is_bare`. `quota` is how many installations and registrations there may be together.
+    `latency` and `spread` are of the answers' delay, `visibility_delay` is how long it takes until a reader sees which
+    installations were accepted, `faults` how often each of them happens, `outages` when it is gone. Raises `InputError`
+    for what is of no use.
     """
 
     throttle: Limit | None = None

@@ -6,34 +6,58 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from bulkload import process
 from bulkload.emulator.behaviour import Behaviour
+from bulkload.emulator.dialect import DIALECT
 from bulkload.emulator.server import Emulator
 
 _STDIN = 0
 
 
-def run(*, hub: str, port: int, tls: bool, until_eof: bool, behaviour: Behaviour | None = None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What the program serves, in the words of `Emulator`; with `until_eof` it ends with its standard input, too."""
+
+    hub: str
+    port: int
+    tls: bool
+    until_eof: bool
+    dialect: str = DIALECT
+    save: Path | None = None
+    behaviour: Behaviour | None = None
+
+
+def run(program: Program) -> None:
     """Serve in a process that has nothing else to do."""
-    process.run(serve(hub=hub, port=port, tls=tls, until_eof=until_eof, behaviour=behaviour))
+    process.run(serve(program))
 
 
-async def serve(*, hub: str, port: int, tls: bool, until_eof: bool, behaviour: Behaviour | None = None) -> None:
+async def serve(program: Program) -> None:
     """Serve until SIGINT or SIGTERM, or with `until_eof` until standard input ends.
 
     Standard output gets the connection string and, with TLS, a second line with the authority's PEM file. Raises
-    `InputError` where the hub's name or the port is of no use.
+    `InputError` where the hub's name, the port or the file is of no use, and `Halt` where the file cannot be written
+    any more.
     """
-    ended = asyncio.Event()
-    with _signals(ended.set):
-        async with Emulator(hub=hub, port=port, tls=tls, behaviour=behaviour) as emulator:
+    emulator = Emulator(
+        hub=program.hub,
+        port=program.port,
+        tls=program.tls,
+        dialect=program.dialect,
+        save=program.save,
+        behaviour=program.behaviour,
+    )
+    with _signals(emulator.ended.set):
+        async with emulator:
             lines = [emulator.connection_string, *([emulator.ca_file] if emulator.ca_file else [])]
             sys.stdout.writelines(f"{line}\n" for line in lines)
             sys.stdout.flush()
-            if until_eof:
-                _watch_stdin(ended.set)
-            await ended.wait()
+            if program.until_eof:
+                _watch_stdin(emulator.ended.set)
+            await emulator.ended.wait()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import random
 import socket
 import ssl
@@ -18,6 +19,7 @@ from aiohttp import hdrs, web
 from bulkload.emulator.access import KEY, LISTEN_KEY, LISTEN_POLICY, POLICY
 from bulkload.emulator.answers import Answer, Envelope
 from bulkload.emulator.behaviour import Behaviour, Fault
+from bulkload.emulator.dialect import DIALECT, DIALECTS
 from bulkload.emulator.service import Service
 from bulkload.emulator.statistics import Requests
 from bulkload.errors import InputError
@@ -37,6 +39,9 @@ STATISTICS = "/$emulator/statistics"
 # How long a request waits that stalls; whoever sent it has gone by then.
 _STALL = 3600.0
 
+# What a kill may lose is half a second's; the writing takes its time, too.
+_SAVE_EVERY = 0.3
+
 # aiohttp waits this long twice, for handlers and then for connections; both together stay within a second.
 _SHUTDOWN_TIMEOUT = 0.25
 
@@ -45,9 +50,11 @@ class Emulator:
     """A notification hub in this process, for as long as its ``async with`` block lasts.
 
     `port` 0 takes any free one. With `tls` it makes a certificate authority of its own, see `ca_file`. `key` is the
-    key of the policy ``RootManageSharedAccessKey``; it stays the same from one start to the next. `behaviour` is what
-    it does besides answering; its times begin with the first request. Entering raises `InputError` where the port
-    cannot be had, and so does the constructor for a value that is of no use.
+    key of the policy ``RootManageSharedAccessKey``; it stays the same from one start to the next. `dialect` is whose
+    words it speaks, ``2018`` or ``2023``. `save` is a file in which it keeps what it holds, all but the last half
+    second of it even when it is killed. `behaviour` is what it does besides answering; its times begin with the first
+    request. Entering raises `InputError` where the port or the file cannot be had, and so does the constructor for a
+    value that is of no use. Where the file cannot be written any more, `ended` is set, and leaving raises `Halt`.
     """
 
     def __init__(
@@ -57,15 +64,20 @@ class Emulator:
         port: int = 0,
         tls: bool = False,
         key: str = KEY,
+        dialect: str = DIALECT,
+        save: str | os.PathLike[str] | None = None,
         behaviour: Behaviour | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if port not in range(65536):
             raise InputError(f"port {port} is not one; take 0 (any free one) to 65535")
+        if dialect not in DIALECTS:
+            raise InputError(f"--dialect is {' or '.join(DIALECTS)}, not {dialect}")
         self._name = hub
         # Until it listens, any port stands for a free one.
         self._port = port or 1
         self._wanted_port = port
+        self._save = Path(save) if save is not None else None
         self._tls = tls
         self._key = key
         if self.hub.key != key:
@@ -76,24 +88,28 @@ class Emulator:
             hub,
             key,
             scheme=self.hub.scheme,
+            dialect=DIALECTS[dialect],
             throttled=self._throttled,
             quota=self._behaviour.quota,
             visibility_delay=self._behaviour.visibility_delay,
             clock=clock,
         )
-        self._envelope = Envelope(clock=clock)
+        self._envelope = Envelope(server=DIALECTS[dialect].server, clock=clock)
         self._clock = clock
         self._began: float | None = None
         self._has_begun = asyncio.Event()
         self._chance = random.Random()  # noqa: S311 - it decides of faults, not of keys
         self._stack = AsyncExitStack()
         self.requests = Requests()
+        self.ended = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Emulator {self.hub.url}, {len(self.installations)} installations>"
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            self._service.open(self._save)
+            stack.callback(self._service.close)
             context = self._certify(stack) if self._tls else None
             server = web.Server(self._handle, access_log=None)
             runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
@@ -101,6 +117,9 @@ class Emulator:
             stack.push_async_callback(runner.cleanup)
             site = await _listen(runner, self._wanted_port, context)
             self._port = runner.addresses[0][1]
+            if self._save is not None:
+                task = asyncio.create_task(self._keep_saved())
+                stack.push_async_callback(_cancelled, task)
             if self._behaviour.outages:
                 task = asyncio.create_task(self._come_and_go(server, runner, site, context))
                 stack.push_async_callback(_cancelled, task)
@@ -177,6 +196,15 @@ class Emulator:
             self._has_begun.set()
         return max(0.0, now - self._began)
 
+    async def _keep_saved(self) -> None:
+        """Write what changed, again and again; ends with `Halt` where the file cannot be written any more."""
+        try:
+            while True:
+                await asyncio.sleep(_SAVE_EVERY)
+                self._service.save()
+        finally:
+            self.ended.set()
+
     async def _come_and_go(
         self, server: web.Server, runner: web.ServerRunner, site: web.BaseSite, context: ssl.SSLContext | None
     ) -> None:
@@ -226,13 +254,12 @@ class Emulator:
             return Answer(400, detail="The request's body could not be read")
         if len(body) > MAX_BODY:
             return Answer(413, detail=f"The request's body is larger than {MAX_BODY} bytes")
+        while not self._service.is_ready(request.raw_path):  # noqa: ASYNC110 - it works on each time
+            # Others are answered meanwhile.
+            await asyncio.sleep(0)
         headers = request.headers
         return self._service.answer(
-            request.method,
-            request.raw_path,
-            host=headers.get(hdrs.HOST, ""),
-            authorization=headers.get(hdrs.AUTHORIZATION),
-            body=body,
+            request.method, request.raw_path, host=headers.get(hdrs.HOST, ""), headers=headers, body=body
         )
 
 

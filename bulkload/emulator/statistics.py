@@ -19,7 +19,7 @@ class Counts:
 
     seen: int = 0
     accepted: int = 0
-    """PUTs that were answered 200."""
+    """PUTs that were answered 200, of installations and of registrations."""
     throttled: int = 0
     """Requests that were not taken."""
     faults: int = 0
@@ -33,9 +33,13 @@ class Requests(Counts):
     """How many requests came, and how they were answered."""
 
     read: int = 0
-    """GETs that were answered 200."""
+    """GETs that were answered 200, of lists too."""
+    created: int = 0
+    """POSTs that made a registration or an id for one."""
+    patched: int = 0
+    """PATCHes that were answered 200."""
     deleted: int = 0
-    """DELETEs that were answered 204."""
+    """DELETEs that were answered 200 or 204."""
     refused: int = 0
     """Requests that were answered with an error, throttled ones too."""
     seconds: list[Counts] = field(default_factory=list)
@@ -61,6 +65,10 @@ class Requests(Counts):
             self.note("accepted", now)
         elif method == hdrs.METH_GET:
             self.read += 1
+        elif method == hdrs.METH_POST:
+            self.created += 1
+        elif method == hdrs.METH_PATCH:
+            self.patched += 1
         else:
             self.deleted += 1
 

@@ -5,7 +5,7 @@ from bulkload.registration.family import FAMILIES, FAMILY_OF_PLATFORM, SUFFIX, T
 from bulkload.registration.folding import Conflict, Folded, fold
 from bulkload.registration.handle import Handle, read_filter
 from bulkload.registration.registration import Registration, Template
-from bulkload.registration.writing import description, entry
+from bulkload.registration.writing import description, elements, entry
 
 __all__ = [
     "FAMILIES",
@@ -21,6 +21,7 @@ __all__ = [
     "Registration",
     "Template",
     "description",
+    "elements",
     "entry",
     "fold",
     "read",

@@ -1,7 +1,7 @@
 """A registration as the service's XML: what is sent to create one, and what a hub tells of one."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from xml.sax.saxutils import escape, quoteattr
 
 import orjson
@@ -26,32 +26,43 @@ def entry(registration: Registration) -> bytes:
 def description(registration: Registration) -> str:
     """Its description, with elements in the order in which the service tells them."""
     name = f"{registration.kind}{SUFFIX}"
-    return f'<{name} xmlns="{SERVICE_BUS}" xmlns:i="{INSTANCE}">{"".join(_elements(registration))}</{name}>'
+    inner = "".join(elements(registration).values())
+    return f'<{name} xmlns="{SERVICE_BUS}" xmlns:i="{INSTANCE}">{inner}</{name}>'
 
 
-def _elements(registration: Registration) -> Iterator[str]:
-    yield _element("ETag", registration.etag)
-    yield _element("ExpirationTime", registration.expiration_time)
-    yield _element("RegistrationId", registration.registration_id)
-    yield _element("Tags", ",".join(registration.tags) or None)
-    if registration.push_variables:
-        yield _element("PushVariables", orjson.dumps(dict(registration.push_variables)).decode())
-    for name, value in registration.handle.parts if registration.handle is not None else ():
-        yield _element(name, value)
-    yield _element("SecondaryTileName", registration.secondary_tile)
+def elements(registration: Registration) -> dict[str, str]:
+    """The elements of its description by their names, in that order; those that it has not are empty texts."""
+    told = {
+        "ETag": registration.etag,
+        "ExpirationTime": registration.expiration_time,
+        "RegistrationId": registration.registration_id,
+        "Tags": ",".join(registration.tags) or None,
+        "PushVariables": orjson.dumps(dict(registration.push_variables)).decode()
+        if registration.push_variables
+        else None,
+    }
+    told |= registration.handle.parts if registration.handle is not None else ()
+    told["SecondaryTileName"] = registration.secondary_tile
+    written = {name: _element(name, text) for name, text in told.items()}
     template, family = registration.template, registration.family
     if template is None or family is None:
-        return
-    yield f"<BodyTemplate>{_cdata(template.body)}</BodyTemplate>"
-    if family.headers is not None and template.headers:
-        one = family.headers.removesuffix("s")
-        headers = (
-            f"<{one}>{_element('Header', name)}{_element('Value', value)}</{one}>"
-            for name, value in template.headers.items()
-        )
-        yield f"<{family.headers}>{''.join(headers)}</{family.headers}>"
-    yield _element("Expiry", template.expiry)
-    yield _element("TemplateName", template.name)
+        return written
+    written["BodyTemplate"] = f"<BodyTemplate>{_cdata(template.body)}</BodyTemplate>"
+    if family.headers is not None:
+        written[family.headers] = _headers(family.headers, template.headers)
+    written["Expiry"] = _element("Expiry", template.expiry)
+    written["TemplateName"] = _element("TemplateName", template.name)
+    return written
+
+
+def _headers(name: str, headers: Mapping[str, str]) -> str:
+    if not headers:
+        return ""
+    one = name.removesuffix("s")
+    told = (
+        f"<{one}>{_element('Header', header)}{_element('Value', value)}</{one}>" for header, value in headers.items()
+    )
+    return f"<{name}>{''.join(told)}</{name}>"
 
 
 def _element(name: str, text: str | None) -> str:
