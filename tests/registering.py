@@ -40,18 +40,19 @@ def _entry(description: str) -> bytes:
 
 
 @asynccontextmanager
-async def hub(**options: Any) -> AsyncIterator["Registrar"]:
+async def hub(*, dialect: str = "2018", **options: Any) -> AsyncIterator["Registrar"]:
     """An emulated hub and a client of it."""
-    async with Emulator(hub="devices", **options) as emulator, aiohttp.ClientSession() as session:
-        yield Registrar(session, emulator)
+    async with Emulator(hub="devices", dialect=dialect, **options) as emulator, aiohttp.ClientSession() as session:
+        yield Registrar(session, emulator, dialect)
 
 
 class Registrar(Client):
     """A client that knows the calls about registrations."""
 
-    def __init__(self, session: aiohttp.ClientSession, emulator: Emulator) -> None:
+    def __init__(self, session: aiohttp.ClientSession, emulator: Emulator, dialect: str) -> None:
         super().__init__(session, emulator.hub)
         self.emulator = emulator
+        self.dialect = dialect
 
     async def create(self, data: bytes | None = None) -> str:
         """Make a registration, and tell its id."""
