@@ -41,6 +41,9 @@ CHANNEL = "secret-channel-of-"
 KEY = "a2V5IG9mIGEgcmVjb3JkaW5nIGh1Yg=="
 SECRETS = (CHANNEL, KEY, EMULATOR_KEY, "SharedAccessSignature", "sig=")
 
+# Commands whose standard output is for what must not be shown elsewhere.
+TELLING = ("emulator", "registrations", "migrate")
+
 CONNECTION_STRING = "BULKLOAD_CONNECTION_STRING"
 
 # A hub that nothing asks: the command has to fail, or to end, before it sends.
@@ -164,7 +167,7 @@ class Started:
 def decent(arguments: Sequence[str], ran: Ran) -> Ran:
     """What a command left, when it shows no traceback and no secret."""
     assert "Traceback" not in ran.err, ran.err
-    shown = ran.err if "emulator" in arguments[:1] else ran.out + ran.err
+    shown = ran.err if arguments[:1] and arguments[0] in TELLING else ran.out + ran.err
     assert not any(secret in shown for secret in SECRETS), shown
     return ran
 

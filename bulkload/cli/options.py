@@ -196,6 +196,9 @@ def real_hub(name: str | None, connection_string_file: Path | None, *, usual: st
 
     Raises `InputError`.
     """
+    if of_config("connection_string_file") and os.environ.get(CONNECTION_STRING):
+        # The environment beats the config file.
+        connection_string_file = None
     if connection_string_file is not None:
         try:
             text = connection_string_file.read_text(encoding="utf-8-sig").strip()
@@ -207,7 +210,8 @@ def real_hub(name: str | None, connection_string_file: Path | None, *, usual: st
     else:
         text = os.environ.get(CONNECTION_STRING, "")
     if not text:
-        others = "" if usual is not None else "; --emulator needs neither"
+        has_emulator = any(option.name == "emulator" for option in click.get_current_context().command.params)
+        others = "; --emulator needs neither" if has_emulator else ""
         raise InputError(f"no hub is named: set {CONNECTION_STRING}, or give --connection-string-file FILE{others}")
     return Hub.from_connection_string(text, hub=hub_name(name), usual=usual)
 

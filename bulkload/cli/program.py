@@ -13,7 +13,10 @@ import click
 from bulkload.cli.check import check
 from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
+from bulkload.cli.migrate import migrate
 from bulkload.cli.presets import presets
+from bulkload.cli.registration_id import registration_id
+from bulkload.cli.registrations import registrations
 from bulkload.cli.retry import retry
 from bulkload.cli.status import status
 from bulkload.errors import BUG, BulkloadError
@@ -37,6 +40,9 @@ program.add_command(check)
 program.add_command(status)
 program.add_command(retry)
 program.add_command(presets)
+program.add_command(registration_id)
+program.add_command(registrations)
+program.add_command(migrate)
 program.add_command(emulator)
 
 

@@ -1,5 +1,6 @@
 """The flags that say how sources are read, mapped and checked; ``load`` and ``check`` share them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -54,6 +55,15 @@ class Words(click.ParamType[tuple[str, ...]]):
         return tuple(word.strip() for word in words if word.strip())
 
 
+map_value_flag = flag(
+    "--map-value",
+    metavar="FIELD:FROM=TO",
+    type=Translation(),
+    multiple=True,
+    envvar=None,
+    help="Translate a field's value; * for the rest.",
+)
+
 # The flags of reading, mapping and checking.
 reading_flags = all_of(
     flag("--format", type=click.Choice(FORMATS), default="auto", help="What the sources hold; auto tells by content."),
@@ -66,14 +76,7 @@ reading_flags = all_of(
     flag("--where", metavar="EXPR", help="Take only objects for which this holds."),
     flag("--map", metavar="FIELD=EXPR", type=Pair(), multiple=True, envvar=None, help="Fill a field."),
     flag("--transform", metavar="FILE.py[:FUNCTION]", help="A generator of installations instead of the three above."),
-    flag(
-        "--map-value",
-        metavar="FIELD:FROM=TO",
-        type=Translation(),
-        multiple=True,
-        envvar=None,
-        help="Translate a field's value; * for the rest.",
-    ),
+    map_value_flag,
     flag("--default", metavar="FIELD=TEXT", type=Pair(), multiple=True, envvar=None, help="Where a field is empty."),
     flag("--set", metavar="FIELD=TEXT", type=Pair(), multiple=True, envvar=None, help="Always."),
     flag("--tag", metavar="TEXT", multiple=True, envvar=None, help="Add a tag, such as 'country:{country}'."),
@@ -91,7 +94,12 @@ def take_reading(flags: dict[str, Any]) -> Reading:
     given = {name: flags.pop(name) for name in ReadingFlags.__annotations__}
     for name in ("map", "default", "set"):
         given[name] = dict(given[name])
+    return Reading.of(given | {"map_value": take_map_value(given["map_value"])})
+
+
+def take_map_value(given: Iterable[tuple[str, ...]]) -> dict[str, dict[str, str]]:
+    """The tables that several ``--map-value`` make together."""
     translations: dict[str, dict[str, str]] = {}
-    for field, found, becomes in given["map_value"]:
+    for field, found, becomes in given:
         translations.setdefault(field, {})[found] = becomes
-    return Reading.of(given | {"map_value": translations})
+    return translations

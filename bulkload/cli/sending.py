@@ -1,7 +1,6 @@
 """What the commands that send share: their flags, how signals end them, and the summary that they tell."""
 
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -12,7 +11,7 @@ import click
 from rich.console import Console
 
 from bulkload.cli.attended import attend, attended_flags
-from bulkload.cli.options import CONNECTION_STRING, Duration, all_of, flag, of_config
+from bulkload.cli.options import Duration, all_of, flag
 from bulkload.cli.streams import log_to, write
 from bulkload.load.job import Job
 from bulkload.load.settings import GRACE, WORKERS
@@ -64,8 +63,6 @@ class Sending:
         self._grace: float = flags["grace"]
         self.hub: str | None = flags.pop("hub")
         self.connection_string_file: Path | None = flags.pop("connection_string_file")
-        if of_config("connection_string_file") and os.environ.get(CONNECTION_STRING):
-            self.connection_string_file = None
         self._log = log_to(console, is_quiet=self._is_quiet)
 
     async def attend(self, job: Job) -> Summary:

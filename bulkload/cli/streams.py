@@ -4,6 +4,9 @@ import errno
 import logging
 import os
 import select
+import sys
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import MemoryHandler
 from typing import TextIO
@@ -11,6 +14,11 @@ from typing import TextIO
 from rich.console import Console
 
 from bulkload.errors import Halt
+from bulkload.source.reading import in_thread
+
+# Lines go out when there are so many bytes of them, or after this time.
+WRITTEN_TOGETHER = 32 * 1024
+WRITTEN_EVERY = 0.2
 
 
 class QuietConsole(Console):
@@ -29,7 +37,8 @@ def write(text: str | bytes, stream: TextIO | None, *, advice: str) -> None:
         # Python has none where the caller closed it.
         return
     try:
-        _write_all(text if isinstance(text, bytes) else text.encode(stream.encoding or "utf-8", "replace"), stream)
+        data = text if isinstance(text, bytes) else text.encode(stream.encoding or "utf-8", "replace")
+        _write_all(data + b"\n", stream)
     except OSError as exc:
         # What is still buffered would fail once more, and change the exit code, when the interpreter ends.
         with open(os.devnull, "wb") as nowhere:
@@ -38,11 +47,51 @@ def write(text: str | bytes, stream: TextIO | None, *, advice: str) -> None:
             raise Halt(f"the summary cannot be written: {exc.strerror}; {advice}") from exc
 
 
+class Lines:
+    """Lines for standard output, written some together and off the loop: whoever reads them may be slow.
+
+    Where nobody reads them any more, `write` and `flush` raise `BrokenPipeError`, and for a full disk `Halt`.
+    """
+
+    def __init__(self) -> None:
+        # Where a job runs that has a user's code in it, that name stands for another stream.
+        self._stream: TextIO | None = sys.stdout
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._written_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Lines: {self._size} bytes to be written>"
+
+    async def write(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self._pending += (line, b"\n")
+            self._size += len(line) + 1
+        if self._size >= WRITTEN_TOGETHER or time.monotonic() - self._written_at >= WRITTEN_EVERY:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write all that was given."""
+        data, self._pending, self._size = b"".join(self._pending), [], 0
+        stream = self._stream
+        if data and stream is not None:
+            await in_thread(lambda: self._write(data, stream))
+        self._written_at = time.monotonic()
+
+    def _write(self, data: bytes, stream: TextIO) -> None:
+        try:
+            _write_all(data, stream)
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise Halt(f"standard output cannot be written: {exc.strerror}; make room, or write it elsewhere") from exc
+
+
 def _write_all(data: bytes, stream: TextIO) -> None:
     """Write to a stream, all of it: one that is not buffered, or does not block, takes a part and says nothing."""
     stream.flush()
     descriptor = stream.fileno()
-    view = memoryview(data + b"\n")
+    view = memoryview(data)
     while view:
         try:
             view = view[os.write(descriptor, view) :]

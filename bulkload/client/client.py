@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -47,7 +48,7 @@ class Client:
     """A hub's operations, for as long as its ``async with`` block lasts.
 
     Every operation raises `CallFailed` where the hub refuses it or all attempts fail, and `Halt` where the hub cannot
-    be used at all; all others of this client then raise that, too.
+    be used at all; all others of this client then raise that, too. `requests` counts what its requests came to.
     """
 
     def __init__(self, hub: Hub, settings: Requesting | None = None) -> None:
@@ -56,6 +57,7 @@ class Client:
         self._numbers = count(1)
         self._open: set[Call] = set()
         self._halted: Halt | None = None
+        self.requests = Requests()
 
     def __repr__(self) -> str:
         return f"<Client of {self._hub.identity}, {len(self._open)} calls open>"
@@ -81,6 +83,7 @@ class Client:
             clock=time.monotonic,
             traits=settings.traits,
         )
+        self.requests = self._upload.requests
         return self
 
     async def __aexit__(
@@ -95,11 +98,6 @@ class Client:
             raise failure from failure.__cause__
         finally:
             await self._transport.close()
-
-    @property
-    def requests(self) -> Requests:
-        """What the requests so far came to."""
-        return self._upload.requests
 
     @property
     def in_flight(self) -> int:
@@ -125,24 +123,25 @@ class Client:
 
     async def registrations(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
         """All registrations of a device, read in pages of `top`."""
+        async with aclosing(self.pages_of(handle, top=top)) as pages:
+            async for page in pages:
+                for registration in page.registrations:
+                    yield registration
+
+    def pages_of(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Page, None]:
+        """The same page by page."""
         secrets = _longest_first(value for _, value in handle.parts)
         path = f"/registrations/?$filter={handle.filter}"
-        what = f"the registrations of channel {handle.digest}"
-        async for page in self._pages(path, what, top=top, secrets=secrets):
-            for registration in page.registrations:
-                yield registration
+        return self._pages(path, f"the registrations of channel {handle.digest}", top=top, secrets=secrets)
 
-    async def registrations_with_tag(self, tag: str, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
-        """All registrations that bear a tag, read in pages of `top`."""
+    def pages_with_tag(self, tag: str, *, top: int = TOP) -> AsyncGenerator[Page, None]:
+        """Pages of all registrations that bear a tag."""
         path = f"/tags/{quote(tag, safe='')}/registrations"
-        async for page in self._pages(path, f"the registrations with tag {shown(tag)}", top=top):
-            for registration in page.registrations:
-                yield registration
+        return self._pages(path, f"the registrations with tag {shown(tag)}", top=top)
 
-    async def all_registrations(self, *, top: int = TOP, token: str | None = None) -> AsyncGenerator[Page, None]:
+    def pages(self, *, top: int = TOP, token: str | None = None) -> AsyncGenerator[Page, None]:
         """Pages of all registrations of the hub; `token` goes on after the page that bore it."""
-        async for page in self._pages("/registrations", "all registrations", top=top, token=token):
-            yield page
+        return self._pages("/registrations", "all registrations", top=top, token=token)
 
     async def registration(self, id: str) -> Registration | None:  # noqa: A002
         """One registration; None where there is none of this id."""

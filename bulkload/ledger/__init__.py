@@ -1,12 +1,13 @@
 """The SQLite file of settlements: checkpoint, lock, resume."""
 
 from bulkload.ledger.checkpoint import Checkpoint, Mark
-from bulkload.ledger.ledger import BAD, Dead, Ledger, Settled
+from bulkload.ledger.ledger import BAD, Accepted, Dead, Ledger, Settled, accepted_in
 from bulkload.ledger.state import Kept, Recipe, Run, Sample, Session, State, read_state
 from bulkload.ledger.writer import Commit, Writer
 
 __all__ = [
     "BAD",
+    "Accepted",
     "Checkpoint",
     "Commit",
     "Dead",
@@ -20,5 +21,6 @@ __all__ = [
     "Settled",
     "State",
     "Writer",
+    "accepted_in",
     "read_state",
 ]

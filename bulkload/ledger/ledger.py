@@ -201,12 +201,7 @@ class Ledger:
 
     def accepted(self, source: int, start: int, end: int) -> Generator[Accepted, None, None]:
         """What of a source the hub queued from position `start` up to `end`, in the order of positions."""
-        query = (
-            f"SELECT key, id FROM settlements WHERE key >= ? AND key < ? AND outcome = {Outcome.ACCEPTED.value} "
-            "ORDER BY key LIMIT ?"
-        )
-        for position, id_ in self._rows(query, source, start, end):
-            yield Accepted(position, id_)
+        return accepted_in(self.path, source, start, end)
 
     def dead_objects(self, source: int) -> int:
         """How many of a source's objects have a record that settled badly."""
@@ -247,21 +242,10 @@ class Ledger:
         return None
 
     def _rows(self, query: str, source: int, start: int, end: int) -> Generator[list[Any], None, None]:
-        """Rows of a source's positions from `start` to `end`, a number at a time; each begins with its position."""
-        if start >= end:
-            return
-        base = source << POSITION_BITS
-        with closing(connect(self.path, is_read_only=True)) as connection:
-            while rows := self._fetched(connection, query, base + start, base + end, FETCHED_TOGETHER):
-                for key, *columns in rows:
-                    yield [key - base, *columns]
-                start = rows[-1][0] - base + 1
+        return _rows_in(self.path, query, source, start, end)
 
     def _fetched(self, connection: sqlite3.Connection, query: str, *values: int) -> list[Any]:
-        try:
-            return connection.execute(query, values).fetchall()
-        except sqlite3.Error as exc:
-            raise unusable(self.path, exc) from exc
+        return _fetched_from(self.path, connection, query, *values)
 
     def begin_session(self, *, version: str, transport: str, resume: str | None) -> Session:
         """Write down that this process tries; the run counts as unfinished until a session ends it."""
@@ -310,6 +294,35 @@ class Ledger:
             pass
         finally:
             self.connection.close()
+
+
+def accepted_in(path: Path, source: int, start: int, end: int) -> Generator[Accepted, None, None]:
+    """What the hub queued of a source from position `start` up to `end`, by any ledger, also one that others hold."""
+    query = (
+        f"SELECT key, id FROM settlements WHERE key >= ? AND key < ? AND outcome = {Outcome.ACCEPTED.value} "
+        "ORDER BY key LIMIT ?"
+    )
+    for position, id_ in _rows_in(path, query, source, start, end):
+        yield Accepted(position, id_)
+
+
+def _rows_in(path: Path, query: str, source: int, start: int, end: int) -> Generator[list[Any], None, None]:
+    """Rows of a source's positions from `start` to `end`, a number at a time; each begins with its position."""
+    if start >= end:
+        return
+    base = source << POSITION_BITS
+    with closing(connect(path, is_read_only=True)) as connection:
+        while rows := _fetched_from(path, connection, query, base + start, base + end, FETCHED_TOGETHER):
+            for key, *columns in rows:
+                yield [key - base, *columns]
+            start = rows[-1][0] - base + 1
+
+
+def _fetched_from(path: Path, connection: sqlite3.Connection, query: str, *values: int) -> list[Any]:
+    try:
+        return connection.execute(query, values).fetchall()
+    except sqlite3.Error as exc:
+        raise unusable(path, exc) from exc
 
 
 def now() -> str:

@@ -79,6 +79,16 @@ class Handle:
             raise InputError("a push channel of baidu is its user id and its channel id, joined by -")
         return cls(tuple(zip(family.handles, values, strict=True)))
 
+    @classmethod
+    def all_of_installation(cls, fields: Mapping[str, Any]) -> list["Handle"]:
+        """Every handle under which registrations of an installation's device may stand; raises `InputError`.
+
+        A device of FCM v1 was one of GCM before, with the same registration id.
+        """
+        own = cls.of_installation(fields)
+        is_fcmv1 = own.parts[0][0] == "FcmV1RegistrationId"
+        return [own, cls.gcm_registration_id(own.parts[0][1])] if is_fcmv1 else [own]
+
     @property
     def push_channel(self) -> str | dict[str, str]:
         """The same as an installation has it."""

@@ -1,0 +1,63 @@
+"""Reading the registrations of many channels at once."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from bulkload.client import Client
+from bulkload.errors import CallFailed
+from bulkload.migrate.handles import Handles, Unusable
+from bulkload.registration import Handle, Registration
+
+
+class Taker(Protocol):
+    """Takes what is read."""
+
+    def is_wanted(self, handle: Handle) -> bool:
+        """Whether a channel is to be read at all."""
+
+    async def take(self, registrations: list[Registration]) -> None:
+        """Some registrations of one channel."""
+
+    def done(self, handle: Handle) -> None:
+        """All registrations of a channel were taken."""
+
+    def failed(self, reason: str) -> None:
+        """A channel could not be read."""
+
+
+async def read_channels(client: Client, handles: Handles, taker: Taker, *, workers: int, top: int) -> None:
+    """Read all registrations of the devices that bear these handles, so many at a time; raises `Halt`."""
+
+    async def read() -> None:
+        while (handle := await handles.next()) is not None:
+            if isinstance(handle, Unusable):
+                taker.failed(f"{handle.place}: {handle.reason}")
+                continue
+            if not taker.is_wanted(handle):
+                continue
+            try:
+                async with aclosing(client.pages_of(handle, top=top)) as pages:
+                    async for page in pages:
+                        await taker.take(page.registrations)
+            except CallFailed as exc:
+                taker.failed(str(exc))
+            else:
+                taker.done(handle)
+
+    try:
+        await side_by_side(read, workers)
+    finally:
+        await handles.close()
+
+
+async def side_by_side(work: Callable[[], Coroutine[Any, Any, None]], workers: int) -> None:
+    """Do the same in so many tasks; the first of them that fails ends all, and its exception is raised."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(workers):
+                tasks.create_task(work())
+    except BaseExceptionGroup as group:
+        failure = group.exceptions[0]
+        raise failure from failure.__cause__

@@ -1,0 +1,308 @@
+"""From registrations to installations: read them, group them by channel, fold each channel, write NDJSON."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import orjson
+
+from bulkload.client import Client, Requesting
+from bulkload.errors import CallFailed, Halt, Stop
+from bulkload.hub import Hub
+from bulkload.installation import Fields, Flaw
+from bulkload.mapping import MappingFlags, build
+from bulkload.mapping.mapping import Mapping as AnyMapping
+from bulkload.migrate.asking import Asked, Stoppable
+from bulkload.migrate.channels import read_channels
+from bulkload.migrate.handles import Handles
+from bulkload.migrate.ledger import MigrationLedger
+from bulkload.migrate.output import Output
+from bulkload.migrate.summary import MigrationSummary
+from bulkload.registration import Conflict, FeedError, Handle, Registration, fold, read
+from bulkload.source import Broken, FileSource, Source
+from bulkload.upload import Requests
+
+log = logging.getLogger("bulkload")
+
+# What is kept is made to stay after so many registrations: some tenths of a second's reading.
+COMMIT_AT = 500
+
+# Channels that are folded before others get their turn: some milliseconds.
+FOLDED_TOGETHER = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folding:
+    """How installations are made of registrations; the names are those of the command's flags, as in a load."""
+
+    map_value: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    id_from: str | None = None
+    convert_gcm_templates: bool = False
+
+    @property
+    def platforms(self) -> dict[str, str]:
+        """What a platform becomes: known before a channel is folded, so that it is no conflict after it."""
+        return {name.lower(): value for name, value in self.map_value.get("platform", {}).items()}
+
+    def mapping(self) -> AnyMapping | None:
+        """What is done with an installation afterwards; raises `InputError`."""
+        others = {name: table for name, table in self.map_value.items() if name != "platform"}
+        return build(
+            MappingFlags(map_value=others, id_from=self.id_from, convert_gcm_templates=self.convert_gcm_templates)
+        )
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What a session came to."""
+
+    read: int = 0
+    channels: int = 0
+    unknown: int = 0
+    tiles: int = 0
+    written: int = 0
+    unmappable: int = 0
+    conflicts: Counter[Conflict] = field(default_factory=Counter)
+
+
+class Migration(Stoppable[MigrationSummary]):
+    """Writes the installations of registrations to `output`.
+
+    The registrations are those of the devices that bear `handles`, or else those in the file `export`, or else all of
+    the hub. `hub` may be left out for a file. `resume` is the command line that continues it. The constructor raises
+    `InputError` for a folding that cannot be done.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        *,
+        hub: Hub | None,
+        requesting: Requesting,
+        handles: Handles | None = None,
+        export: FileSource | None = None,
+        folding: Folding,
+        ledger: Path | None,
+        top: int,
+        resume: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._output = output
+        self._requesting = requesting
+        self._client = Client(hub, requesting) if hub is not None else None
+        self._hub = hub
+        self._handles = handles
+        self._export = export
+        self._platforms = folding.platforms
+        self._mapping = folding.mapping()
+        self._path = ledger
+        self._top = top
+        self._resume = resume if ledger is not None else None
+        self._counts = _Counts()
+        self._uncommitted = 0
+        self._is_writing = False
+
+    async def _work(self) -> MigrationSummary:
+        what = await self._what()
+        hub = self._hub.identity if self._hub is not None and self._export is None else "none"
+        with MigrationLedger(self._path, hub=hub, what=what) as ledger:
+            self._ledger = ledger
+            reached = ledger.reached
+            if reached.is_written:
+                log.info("ledger %s: all was written before; it is read anew", self._path)
+                ledger.begin_anew(what)
+            elif reached.is_read or reached.token is not None or reached.place.offset:
+                log.info("ledger %s: the reading goes on where it was left", self._path)
+            if not ledger.reached.is_read:
+                await self._read(ledger)
+                if self._can_finish:
+                    ledger.all_read()
+            await self._write(ledger)
+            if self._can_finish:
+                ledger.written()
+        return self._summary()
+
+    @property
+    def _can_finish(self) -> bool:
+        """Whether a later session could add nothing: a line of a file stays as it is, a channel may be read again."""
+        return not self.failures or self._export is not None
+
+    async def _what(self) -> str:
+        if self._export is not None:
+            return f"the export {await self._export.fingerprint()}"
+        return "handles" if self._handles is not None else "all registrations"
+
+    # Reading.
+
+    async def _read(self, ledger: MigrationLedger) -> None:
+        if self._export is not None:
+            await self._read_export(self._export, ledger)
+            return
+        assert self._client is not None
+        async with self._client as client:
+            if self._handles is not None:
+                workers = self._requesting.workers
+                await read_channels(client, self._handles, self, workers=workers, top=self._top)
+            else:
+                await self._read_all(client, ledger)
+
+    async def _read_all(self, client: Client, ledger: MigrationLedger) -> None:
+        token = ledger.reached.token
+        try:
+            async with aclosing(client.pages(top=self._top, token=token)) as pages:
+                async for page in pages:
+                    self._keep(page.registrations)
+                    ledger.reach(token=page.token)
+                    self._settle(len(page.registrations))
+        except CallFailed as exc:
+            # A list that breaks off is not whole: what is there is kept for the next session.
+            raise Halt(f"{exc}; what was read before is kept, run it again") from exc
+
+    async def _read_export(self, export: Source, ledger: MigrationLedger) -> None:
+        start, self.failures = ledger.reached.place, ledger.reached.failed
+        async with aclosing(export.batches(start)) as batches:
+            async for batch in batches:
+                for datum, _, line in batch.placed():
+                    self._take_line(datum, f"{export.name} line {line:,}")
+                ledger.reach(place=batch.end, failed=self.failures)
+                self._settle(len(batch.data))
+                await asyncio.sleep(0)
+
+    def _take_line(self, datum: object, place: str) -> None:
+        if isinstance(datum, Broken) or not isinstance(datum, bytes):
+            self.failed(f"{place}: {datum.flaw if isinstance(datum, Broken) else 'it is no text'}")
+            return
+        try:
+            self._keep(read(datum))
+        except FeedError as exc:
+            self.failed(f"{place}: {exc}")
+
+    def is_wanted(self, handle: Handle) -> bool:
+        """Whether a channel was not read to its end before."""
+        return not self._ledger.is_done(handle)
+
+    async def take(self, registrations: list[Registration]) -> None:
+        self._keep(registrations)
+        self._settle(len(registrations))
+
+    def done(self, handle: Handle) -> None:
+        self._ledger.done(handle)
+        self._settle(1)
+
+    def _keep(self, registrations: Sequence[Registration]) -> None:
+        counts = self._counts
+        counts.read += len(registrations)
+        kept, left_out = [], []
+        for one in registrations:
+            if one.handle is None:
+                counts.unknown += 1
+                left_out.append(one)
+            elif one.secondary_tile is not None:
+                counts.tiles += 1
+                left_out.append(one)
+            else:
+                kept.append(one)
+        self._ledger.add(kept)
+        if left_out:
+            self._ledger.leave_out(left_out)
+
+    def _settle(self, number: int) -> None:
+        self._uncommitted += number
+        if self._uncommitted >= COMMIT_AT:
+            self._uncommitted = 0
+            self._ledger.commit()
+
+    # Writing.
+
+    async def _write(self, ledger: MigrationLedger) -> None:
+        """Fold channel after channel; the output is there once it is whole."""
+        self._is_writing = True
+        ledger.commit()
+        async with self._output as output:
+            channels = ledger.channels()
+            while lines := list(self._lines(islice(channels, FOLDED_TOGETHER))):
+                await output.write(line for line in lines if line)
+                await asyncio.sleep(0)
+            await output.leave_out(ledger.left_out())
+
+    def _lines(self, channels: Iterator[list[Registration]]) -> Iterator[bytes]:
+        for registrations in channels:
+            self._counts.channels += 1
+            folded = fold(registrations, platforms=self._platforms)
+            self._counts.conflicts.update(folded.conflicts)
+            if folded.conflicts:
+                self._tell_conflict(registrations[0], folded.conflicts)
+            fields = self._mapped(registrations[0], folded.fields)
+            if fields is not None:
+                self._counts.written += 1
+            yield orjson.dumps(fields) if fields is not None else b""
+
+    def _mapped(self, registration: Registration, fields: Fields) -> Fields | None:
+        if self._mapping is None:
+            return fields
+        for mapped in self._mapping.installations(fields):
+            if isinstance(mapped, Flaw):
+                assert registration.handle is not None
+                self._counts.unmappable += 1
+                self.failed(f"channel {registration.handle.digest}: {mapped}")
+                return None
+            if mapped is not None:
+                return mapped[0]
+        return None
+
+    def _tell_conflict(self, registration: Registration, conflicts: Sequence[Conflict]) -> None:
+        for conflict in conflicts:
+            if self._counts.conflicts[conflict] == 1:
+                assert registration.handle is not None
+                log.warning("channel %s: %s", registration.handle.digest, _CONFLICTS[conflict])
+
+    # What it comes to.
+
+    def _stopped(self, stop: Stop) -> MigrationSummary:
+        return replace(self._summary(), outcome="stopped", exit_code=stop.exit_code, reason=stop.reason)
+
+    def _summary(self) -> MigrationSummary:
+        counts = self._counts
+        requests = self._client.requests if self._client is not None else Requests()
+        return MigrationSummary(
+            outcome="partial" if self.failures else "complete",
+            exit_code=1 if self.failures else 0,
+            read=counts.read,
+            unknown=counts.unknown,
+            tiles=counts.tiles,
+            channels=counts.channels,
+            failed=self.failures,
+            written=counts.written,
+            conflicts=dict(counts.conflicts),
+            requests=requests,
+            elapsed=self.elapsed,
+            output=self._output.name,
+            left_out=self._output.left_out,
+            ledger=str(self._path) if self._path is not None else None,
+            resume=self._resume,
+        )
+
+    @property
+    def progress(self) -> Asked:
+        counts = self._counts
+        if self._is_writing:
+            return Asked(f"{counts.written:,} installations written", counts.channels, None, self.elapsed)
+        consumed, size = counts.read, None
+        for part in (self._handles, self._export):
+            if part is not None:
+                consumed, size = part.consumed, part.size
+        return Asked(f"{counts.read:,} registrations read", consumed, size, self.elapsed)
+
+
+_CONFLICTS: dict[Conflict, str] = {
+    "installation-id": "it has several installations; one decides",
+    "user": "it has several users; one decides",
+    "platform": "its registrations are of several platforms; those of one are taken",
+    "template": "several templates of a name differ; one of each name is taken",
+    "push-variable": "push variables of a name differ; one of each name is taken",
+}
