@@ -67,7 +67,7 @@ class FileOutput:
         except OSError as error:
             raise self._full(error) from error
         finally:
-            self._beside.unlink(missing_ok=True)
+            _remove(self._beside)
 
     async def write(self, lines: Iterable[bytes]) -> None:
         try:
@@ -77,7 +77,7 @@ class FileOutput:
 
     async def leave_out(self, lines: Iterable[bytes]) -> None:
         path = Path(f"{self._path}{LEFT_OUT}")
-        path.unlink(missing_ok=True)
+        _remove(path)
         iterator = iter(lines)
         first = next(iterator, None)
         if first is None:
@@ -122,6 +122,10 @@ class StreamOutput:
 
     async def leave_out(self, lines: Iterable[bytes]) -> None:
         """There is no room for them beside a stream; they are counted."""
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _made(path: Path) -> BinaryIO:
