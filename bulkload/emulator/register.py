@@ -83,19 +83,20 @@ class Register:
 
     def find(self, question: Question) -> list[Row]:
         """Those that a list asks for, in their order."""
-        source = "registrations r"
-        conditions, values = ["r.number > ?"], [question.after, *question.channels]
+        source, number = "registrations r", "r.number"
+        conditions, values = [], [question.after, *question.channels]
         if question.tag is not None:
-            # Named in this order, since a tag has fewer entries than there are in all.
-            source = "tags t CROSS JOIN registrations r ON r.number = t.number"
-            conditions, values = ["t.number > ?", "t.tag = ?"], [question.after, question.tag]
+            # Its own index is in the order that is wanted.
+            source, number = "tags t CROSS JOIN registrations r ON r.number = t.number", "t.number"
+            conditions, values = ["t.tag = ?"], [question.after, question.tag]
         if question.channels:
             # Or the order that is wanted would lead through all rows.
             source = "registrations r INDEXED BY registrations_by_channel"
             conditions.append(f"r.channel IN ({_places(question.channels)})")
             conditions.append(f"r.kind IN ({_places(question.kinds)})" if question.kinds else "TRUE")
             values += question.kinds
-        query = f"SELECT {_COLUMNS} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY 1 LIMIT ?"
+        conditions = [f"{number} > ?", *conditions]
+        query = f"SELECT {_COLUMNS} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {number} LIMIT ?"
         return [Row(*found) for found in self._connection.execute(query, (*values, question.top))]
 
     def put(self, registration: Registration, *, is_part: bool = False, writes: int = 1) -> Row:

@@ -40,12 +40,12 @@ class Held(NamedTuple):
 class Saved:
     """A database of a hub: in memory, or with a path in a file that no other emulator may open meanwhile.
 
-    Nothing is in the file before `commit`. Raises `InputError` for a file that is of no use, and `Halt` where it cannot
-    be written any more.
+    Nothing is in the file before `write`. Raises `InputError` for a file that is of no use.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
+        self._failure: sqlite3.Error | None = None
         self.connection = _in_memory() if path is None else _in_file(path)
         self.connection.execute("BEGIN")
 
@@ -56,26 +56,26 @@ class Saved:
         for found in self.connection.execute("SELECT id, body, writes FROM installations"):
             yield Held(*found)
 
-    def put(self, installations: Iterable[Held]) -> None:
+    def write(self, installations: Iterable[Held]) -> None:
+        """Have the file hold these, and all else that changed; raises `Halt`."""
         held = [(one.body is None and not one.writes, one) for one in installations]
-        self.connection.executemany(
-            "INSERT OR REPLACE INTO installations VALUES (?, ?, ?)", (one for is_over, one in held if not is_over)
-        )
-        self.connection.executemany(
-            "DELETE FROM installations WHERE id = ?", ((one.id,) for is_over, one in held if is_over)
-        )
+        with self._halting():
+            self.connection.executemany(
+                "INSERT OR REPLACE INTO installations VALUES (?, ?, ?)", (one for is_over, one in held if not is_over)
+            )
+            self.connection.executemany(
+                "DELETE FROM installations WHERE id = ?", ((one.id,) for is_over, one in held if is_over)
+            )
+            self.connection.execute("COMMIT")
+            self.connection.execute("BEGIN")
 
     def note_shown(self) -> None:
         """The registrations of all installations are there."""
         self.connection.execute("DELETE FROM installations WHERE writes > 0 AND body IS NULL")
         self.connection.execute("UPDATE installations SET writes = 0 WHERE writes > 0")
 
-    def commit(self) -> None:
-        with self._halting():
-            self.connection.execute("COMMIT")
-            self.connection.execute("BEGIN")
-
     def close(self) -> None:
+        """Raises `Halt`, for what could not be written before as well."""
         with closing(self.connection), self._halting():
             self.connection.execute("COMMIT")
 
@@ -84,7 +84,9 @@ class Saved:
         try:
             yield
         except sqlite3.Error as exc:
-            raise Halt(f"the emulator's file {self.path} cannot be written: {exc}") from exc
+            # A later one says less: the transaction is gone by then.
+            self._failure = self._failure or exc
+            raise Halt(f"the emulator's file {self.path} cannot be written: {self._failure}") from exc
 
 
 def _in_memory() -> sqlite3.Connection:

@@ -17,6 +17,9 @@ class Store:
     `open` gives them a database, in a file where they have to outlive the process.
     """
 
+    _saved: Saved
+    _register: Register
+
     def __init__(self, *, delay: float, clock: Callable[[], float]) -> None:
         self.accepted: dict[str, bytes] = {}
         self._delay = delay
@@ -51,20 +54,21 @@ class Store:
         self._unsaved = set()
 
     def close(self) -> None:
-        self.save()
-        self._saved.close()
+        try:
+            self.save()
+        finally:
+            self._saved.close()
 
     def save(self) -> None:
         """Have the file hold all that there is; raises `Halt`."""
         if self._unsaved is None:
             return
         waiting = self._waiting()
-        self._saved.put(
+        self._saved.write(
             Held(id_, self.accepted.get(id_), self._writes.get(id_) or int(id_ in self._gone or id_ in waiting))
             for id_ in self._unsaved
         )
         self._unsaved.clear()
-        self._saved.commit()
 
     def put(self, id_: str, body: bytes) -> None:
         self.accepted[id_] = body
