@@ -46,7 +46,7 @@ class FileOutput:
         self._path = path
         self.name: str | None = printable(str(path))
         self.left_out: str | None = None
-        self._beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+        self._beside = Path(f"{path}.{os.getpid()}.part")
         if path.is_dir():
             raise InputError(f"-o {self.name} is a folder; name a file in it")
 
@@ -76,7 +76,7 @@ class FileOutput:
             raise self._full(exc) from exc
 
     async def leave_out(self, lines: Iterable[bytes]) -> None:
-        path = self._path.with_name(f"{self._path.name}{LEFT_OUT}")
+        path = Path(f"{self._path}{LEFT_OUT}")
         path.unlink(missing_ok=True)
         iterator = iter(lines)
         first = next(iterator, None)
