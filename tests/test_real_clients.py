@@ -102,6 +102,37 @@ def client(hub: EmulatedHub) -> Client:
     return Client(hub.hub, Requesting(ca_file=hub.ca_file))
 
 
+class Bulkload:
+    """The commands in a folder, for one hub."""
+
+    def __init__(self, commands: Forks, hub: EmulatedHub, folder: Path) -> None:
+        self._commands = commands
+        self._hub = hub
+        self._folder = folder
+
+    def run(self, *arguments: str) -> str:
+        """Run a command that succeeds, and return what it says."""
+        ran = self._commands.run(*arguments, "--ca-file", str(self._hub.ca_file), cwd=self._folder, env=self._hub.env)
+        assert ran.code == 0, ran.err
+        return ran.out
+
+    def registrations(self, *arguments: str) -> list[Registration]:
+        """What `bulkload registrations` writes, read in small pages."""
+        lines = self.run("registrations", "--top", "2", *arguments).splitlines()
+        return [Registration.of_fields(json.loads(line)) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def bulkload(commands: Forks, hub: EmulatedHub, tmp_path: Path) -> Bulkload:
+    return Bulkload(commands, hub, tmp_path)
+
+
 class TestInstallationsOfTheOfficialSdk:
     @pytest.mark.parametrize("kind", KINDS, ids=[kind.platform for kind in KINDS])
     def test_are_read_back_as_they_were_put(self, sdk: OfficialSdk, id_: str, kind: Kind) -> None:
@@ -247,7 +278,9 @@ class TestRegistrationsOfTheOfficialSdk:
 
 
 class TestWhatOneStoresTheOtherReads:
-    async def test_bulkload_reads_installations_of_the_sdk(self, sdk: OfficialSdk, hub: EmulatedHub, id_: str) -> None:
+    async def test_bulkload_reads_installations_of_the_sdk(
+        self, sdk: OfficialSdk, hub: EmulatedHub, bulkload: Bulkload, id_: str
+    ) -> None:
         put = {
             "installationId": id_,
             "pushChannel": "AB" * 32,
@@ -258,23 +291,20 @@ class TestWhatOneStoresTheOtherReads:
         sdk.call("createOrUpdateInstallation", put, make="createAppleInstallation")
         async with client(hub) as reader:
             told = await reader.installation(id_)
-            assert told is not None
-            assert {name: told[name] for name in ("installationId", "pushChannel", "tags", "userId")} == {
-                name: put[name] for name in ("installationId", "pushChannel", "tags", "userId")
-            }
-            parts = [one async for one in reader.registrations_with_tag(f"$InstallationId:{{{id_}}}", top=1)]
+        assert told is not None
+        own = ("installationId", "pushChannel", "tags", "userId")
+        assert {name: told[name] for name in own} == {name: put[name] for name in own}
+        parts = bulkload.registrations("--tag", f"$InstallationId:{{{id_}}}")
         assert fold(parts).fields == {**put, "platform": "apns"}
 
-    async def test_bulkload_reads_registrations_of_the_sdk(self, sdk: OfficialSdk, hub: EmulatedHub, id_: str) -> None:
+    def test_bulkload_reads_registrations_of_the_sdk(self, sdk: OfficialSdk, bulkload: Bulkload, id_: str) -> None:
         made = {
             create(sdk, kind, tags=[id_, "b"], **fields)["registrationId"]: (kind, fields)
             for kind in KINDS
             for fields in ({}, {**TEMPLATE, "pushVariables": {"name": "Ada"}})
         }
-        async with client(hub) as reader:
-            listed = {one.registration_id: one async for one in reader.registrations_with_tag(id_, top=3)}
-            alone = {one: await reader.registration(one) for one in made}
-        assert listed == alone
+        listed = {one.registration_id: one for one in bulkload.registrations("--tag", id_)}
+        assert listed.keys() == made.keys()
         for registration_id, (kind, fields) in made.items():
             told = listed[registration_id]
             assert (told.platform, told.tags) == (kind.platform, (id_, "b"))
@@ -284,15 +314,21 @@ class TestWhatOneStoresTheOtherReads:
             assert told.template == template
             assert told.push_variables == fields.get("pushVariables", {})
 
-    async def test_bulkload_finds_the_sdk_s_registrations_by_their_channel(
-        self, sdk: OfficialSdk, hub: EmulatedHub, id_: str
+    def test_bulkload_finds_the_sdk_s_registrations_by_their_channel(
+        self, sdk: OfficialSdk, bulkload: Bulkload, id_: str
     ) -> None:
         uri = f"https://bn1.notify.windows.com/?token=AgY%2fb+c'{id_}"
         windows = next(kind for kind in KINDS if kind.name == "Windows")._replace(device={"channelUri": uri})
         made = {create(sdk, windows, tags=[f"t{number}"])["registrationId"] for number in range(3)}
-        async with client(hub) as reader:
-            found = [one.registration_id async for one in reader.registrations(Handle.channel_uri(uri), top=1)]
+        found = [one.registration_id for one in bulkload.registrations("--channel-uri", uri)]
         assert (len(found), set(found)) == (3, made)
+
+    def test_bulkload_s_ids_are_the_sdk_s_to_use(self, sdk: OfficialSdk, bulkload: Bulkload) -> None:
+        [first, second] = bulkload.run("registration-id", "-n", "2").split()
+        told = {"kind": "Apple", "deviceToken": TOKEN}
+        for registration_id in (first, second):
+            made = sdk.call("createOrUpdateRegistration", {**told, "registrationId": registration_id})
+            assert made["registrationId"] == registration_id
 
     async def test_the_sdk_reads_registrations_of_bulkload(self, sdk: OfficialSdk, hub: EmulatedHub, id_: str) -> None:
         native = Registration(kind="Apple", handle=Handle.device_token(TOKEN), tags=(id_, "b"))
@@ -309,16 +345,14 @@ class TestWhatOneStoresTheOtherReads:
         assert ids(sdk.call("listRegistrationsByTag", id_)) == [one.registration_id for one in put]
 
     def test_the_sdk_reads_what_a_load_brought(
-        self, sdk: OfficialSdk, hub: EmulatedHub, tmp_path: Path, id_: str
+        self, sdk: OfficialSdk, bulkload: Bulkload, tmp_path: Path, id_: str
     ) -> None:
         loaded = [f"{id_}-{number}" for number in range(7)]
         lines = (
             installation(one, tags=[id_], userId="u1", templates={"t": {"body": '{"data": "$(m)"}'}}) for one in loaded
         )
         (tmp_path / "d.ndjson").write_bytes(b"\n".join(lines))
-        with Forks() as commands:
-            ran = commands.run("load", "d.ndjson", "--ca-file", str(hub.ca_file), cwd=tmp_path, env=hub.env)
-        assert ran.code == 0, ran.err
+        bulkload.run("load", "d.ndjson")
         for one in loaded:
             told = sdk.call("getInstallation", one)
             assert told["platform"].lower() == "gcm"
@@ -328,6 +362,26 @@ class TestWhatOneStoresTheOtherReads:
         assert [len(page) for page in pages] == [4, 4, 4, 2]
         found = {one["gcmRegistrationId"] for page in pages for one in page}
         assert found == {f"{CHANNEL}{one}" for one in loaded}
+
+    def test_registrations_of_the_sdk_are_migrated_to_an_installation_that_it_reads(
+        self, sdk: OfficialSdk, bulkload: Bulkload, tmp_path: Path, id_: str
+    ) -> None:
+        token = id_.encode().hex().upper()
+        device = KINDS[1]._replace(device={"deviceToken": token})
+        old = [create(sdk, device, tags=[id_, "native"]), create(sdk, device, tags=["own"], **TEMPLATE)]
+        bulkload.run("migrate", "--device-token", token, "-o", "d.ndjson")
+        bulkload.run("load", "d.ndjson")
+        bulkload.run("migrate", "--delete-old", "d.ndjson", "--loaded", "d.ndjson.ledger")
+        [line] = (tmp_path / "d.ndjson").read_text().splitlines()
+        told = sdk.call("getInstallation", json.loads(line)["installationId"])
+        assert (told["pushChannel"], sorted(told["tags"])) == (token, sorted(["native", id_]))
+        assert told["templates"]["greeting"]["body"] == TEMPLATE["bodyTemplate"]
+        pages = sdk.call("listRegistrationsByChannel", {"kind": "apple", "deviceToken": token})
+        assert [one["kind"] for page in pages for one in page] == ["Apple", "AppleTemplate"]
+        for one in old:
+            with pytest.raises(Refused) as refused:
+                sdk.call("getRegistration", one["registrationId"])
+            assert refused.value.status == 404
 
 
 @pytest.fixture
@@ -362,7 +416,7 @@ class TestTheUnofficialPythonClient:
         assert json.loads(unofficial.get_installation(id_)["_raw_xml"])["tags"] == ["a"]
 
     async def test_lists_what_bulkload_made_and_bulkload_reads_what_it_put(
-        self, unofficial: NotificationHubsClient, hub: EmulatedHub, id_: str
+        self, unofficial: NotificationHubsClient, hub: EmulatedHub, bulkload: Bulkload, id_: str
     ) -> None:
         unofficial.create_or_update_installation(
             {"installationId": id_, "platform": "apns", "pushChannel": TOKEN, "tags": ["a"]}
@@ -371,7 +425,7 @@ class TestTheUnofficialPythonClient:
             made = await writer.put_registration(
                 Registration(kind="Gcm", handle=Handle.gcm_registration_id(id_), tags=("a", "b"))
             )
-            [part] = [one async for one in writer.registrations_with_tag(f"$InstallationId:{{{id_}}}")]
+        [part] = bulkload.registrations("--tag", f"$InstallationId:{{{id_}}}")
         assert fold([part]).fields["tags"] == ["a"]
         listed = {one["RegistrationId"]: one for one in unofficial.list_registrations(top=1000)}
         assert listed[part.registration_id]["DeviceToken"] == TOKEN
