@@ -368,6 +368,7 @@ BROKEN = {
     "tags that cross": (f"<feed><entry></feed></entry>{MARK}".encode(), "not XML"),
     "bytes that are no text": (f"<feed><entry>{MARK}\xff".encode("latin-1"), "not XML"),
     "control characters": (f"<feed><entry>{MARK}\x00</entry></feed>".encode(), "not XML"),
+    "nesting without end": (b"<entry>" + b"<a>" * 100_000, "nested too deeply"),
 }
 
 
@@ -387,6 +388,10 @@ class TestWhatIsNoFeed:
         with pytest.raises(FeedError, match=words) as raised:
             byte_by_byte(document)
         assert MARK not in str(raised.value).lower()
+
+    def test_deep_nesting_is_refused_before_it_is_told_raw(self) -> None:
+        with pytest.raises(FeedError, match="nested too deeply"):
+            read(b"<entry>" + b"<a>" * 5000 + b"</a>" * 5000 + b"</entry>")
 
     @given(data=st.binary(max_size=40), at=st.integers(0, len(SEVERAL)))
     def test_is_an_error_or_read_whatever_came(self, data: bytes, at: int) -> None:

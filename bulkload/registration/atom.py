@@ -21,6 +21,9 @@ _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
 _UNKNOWN = "unknown"
 
+# An entry of a hub is six deep; to tell one raw that is a thousand deep would end the process's stack.
+_DEEPEST = 50
+
 
 class FeedError(ValueError):
     """What came is no feed, entry or description; its text says what is wrong, and holds nothing of what came."""
@@ -74,6 +77,8 @@ class FeedReader:
         if self._entry is not None:
             self._entry.start(tag, attributes)
             self._depth += 1
+            if self._depth > _DEEPEST:
+                raise FeedError("it is nested too deeply")
 
     def data(self, text: str) -> None:
         if self._entry is not None:
