@@ -354,6 +354,7 @@ BROKEN = {
     "HTML": (f"<html><body>{MARK}</body></html>".encode(), "another kind, whose root is 'html'"),
     "HTML of a browser": (f"<!doctype html><p>{MARK}".encode(), "not XML"),
     "an error": (f"<Error><Code>404</Code><Detail>{MARK}</Detail></Error>".encode(), "whose root is 'Error'"),
+    "another root": (f"<x{MARK}/>".encode(), "it is XML of another kind"),
     "another root in a namespace": (f"<a:b xmlns:a='{MARK}'/>".encode(), "whose root is 'b'"),
     "JSON": (f'{{"error":"{MARK}"}}'.encode(), "not XML"),
     "text": (MARK.encode(), "not XML"),

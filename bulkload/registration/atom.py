@@ -5,6 +5,7 @@ Both front ends' dialects are read, and both spellings of a description: ``<Appl
 their namespaces have. DTDs and entities are refused.
 """
 
+import re
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, tostring
 
@@ -21,12 +22,17 @@ _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
 _UNKNOWN = "unknown"
 
+# A root's name that may be told, such as html: no handle is so short and of letters only.
+_WORD = re.compile("[A-Za-z]{1,16}")
+
 # An entry of a hub is six deep; to tell one raw that is a thousand deep would end the process's stack.
 _DEEPEST = 50
 
 
 class FeedError(ValueError):
-    """What came is no feed, entry or description; its text says what is wrong, and holds nothing of what came."""
+    """What came is no feed, entry or description; its text says what is wrong, and holds nothing of what came
+    but a root's short name.
+    """
 
 
 class FeedReader:
@@ -70,7 +76,8 @@ class FeedReader:
         if self._root is None:
             self._root = name
             if name not in ("feed", "entry") and not name.endswith(SUFFIX):
-                raise FeedError(f"it is XML of another kind, whose root is {name[:40]!a}")
+                root = f", whose root is {name!r}" if _WORD.fullmatch(name) else ""
+                raise FeedError(f"it is XML of another kind{root}")
         if self._entry is None and name != "feed" and (self._root != "feed" or name == "entry"):
             self._entry = TreeBuilder()
             self._depth = 0
