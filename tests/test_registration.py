@@ -214,6 +214,9 @@ class TestReading:
         inner = '<BodyTemplate>{}</BodyTemplate><Expiry i:nil="true"/><TemplateName i:nil="true"/><ApnsHeaders/>'
         assert one(described("AppleTemplate", APPLE + inner)).template == Template(body="{}")
 
+    def test_a_body_that_is_nil_makes_no_template_of_a_native_registration(self) -> None:
+        assert one(described("Apple", f'{APPLE}<BodyTemplate i:nil="true"/>')).template is None
+
     def test_a_template_has_its_expiry_and_its_name(self) -> None:
         inner = "<BodyTemplate>{}</BodyTemplate><Expiry>$(e)</Expiry><TemplateName>Template Name</TemplateName>"
         found = one(described("AppleTemplate", APPLE + inner))

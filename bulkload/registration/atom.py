@@ -138,7 +138,7 @@ def _registration(entry: Element) -> Registration:
         expiration_time=_told(parts, "ExpirationTime"),
         tags=tuple(tag for part in (_told(parts, "Tags") or "").split(",") if (tag := part.strip())),
         push_variables=_variables(_told(parts, "PushVariables")),
-        template=_template(parts, family) if kind.endswith(TEMPLATE) or "BodyTemplate" in parts else None,
+        template=_template(parts, family) if kind.endswith(TEMPLATE) or _text(parts, "BodyTemplate") else None,
         secondary_tile=_told(parts, "SecondaryTileName"),
         raw=tostring(entry, encoding="unicode") if handle is None else None,
     )
