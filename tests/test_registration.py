@@ -190,6 +190,10 @@ class TestReading:
         found = one(described("Apple", f"<DeviceToken> {TOKEN.lower()}\n</DeviceToken>"))
         assert found.handle == Handle.device_token(TOKEN)
 
+    def test_an_empty_older_name_does_not_hide_a_handle(self) -> None:
+        inner = '<FcmRegistrationId>g:1</FcmRegistrationId><GcmRegistrationId i:nil="true"/>'
+        assert one(described("Fcm", inner)).handle == Handle.gcm_registration_id("g:1")
+
     @pytest.mark.parametrize(
         ("text", "tags"),
         [

@@ -152,7 +152,7 @@ def _kind(description: Element) -> str:
 
 
 def _handle(family: Family, parts: dict[str, Element]) -> Handle | None:
-    found = {family.other_names.get(name, name): (element.text or "").strip() for name, element in parts.items()}
+    found = {family.other_names.get(name, name): text for name in parts if (text := _told(parts, name)) is not None}
     if token := found.get("DeviceToken"):
         # The hub tells them in upper case, however they were given.
         found["DeviceToken"] = token.upper()
