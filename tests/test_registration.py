@@ -467,6 +467,10 @@ class TestWriting:
         found = one(older(content))
         assert Registration.of_fields(orjson.loads(orjson.dumps(found.to_fields()))) == found
 
+    def test_a_registration_without_a_handle_is_read_back_as_one(self) -> None:
+        bare = Registration(kind="Apple", registration_id="1-1-1")
+        assert Registration.of_fields(bare.to_fields()) == bare
+
     def test_an_entry_is_what_the_service_s_page_says(self) -> None:
         registration = templated("t", '{"a":"$(b)"}', tags=("x", "y"), expiry="2031-01-01")
         assert entry(replace(registration, registration_id=None)).decode() == (

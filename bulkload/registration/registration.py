@@ -92,8 +92,7 @@ class Registration:
         """What `to_fields` made."""
         kind: str = fields["kind"]
         family = FAMILIES.get(kind.removesuffix(TEMPLATE))
-        is_known = family is not None and "raw" not in fields
-        names = family.handles if family is not None and is_known else ()
+        handle = tuple((name, fields[key]) for name in family.handles if (key := json_name(name)) in fields) if family else ()
         template = None
         if "bodyTemplate" in fields:
             template = Template(
@@ -104,7 +103,7 @@ class Registration:
             )
         return cls(
             kind=kind,
-            handle=Handle(tuple((name, fields[json_name(name)]) for name in names)) if is_known else None,
+            handle=Handle(handle) if handle else None,
             registration_id=fields.get("registrationId"),
             etag=fields.get("etag"),
             expiration_time=fields.get("expirationTime"),
