@@ -594,6 +594,7 @@ class TestHandles:
             ("xiaomi", "x=", (("XiaomiRegistrationId", "x="),)),
             ("browser", BROWSER, BROWSER_PARTS),
             ("Browser", orjson.dumps(BROWSER).decode(), BROWSER_PARTS),
+            ("browser", f"\n {orjson.dumps({**BROWSER, 'own': 1}).decode()}", BROWSER_PARTS),
         ],
     )
     def test_an_installation_s_handle_is_its_platform_s(
@@ -612,11 +613,14 @@ class TestHandles:
             ({"platform": "gcm", "pushChannel": {"secret": 1}}, "no pushChannel"),
             ({"platform": "apns", "pushChannel": "secret"}, "hex digits"),
             ({"platform": "baidu", "pushChannel": "secret"}, "joined by -"),
+            ({"platform": "baidu", "pushChannel": "secret-"}, "joined by -"),
+            ({"platform": "baidu", "pushChannel": "-secret"}, "joined by -"),
             ({"platform": "browser", "pushChannel": "secret"}, "endpoint, p256dh and auth"),
             ({"platform": "browser", "pushChannel": "{secret"}, "endpoint, p256dh and auth"),
             ({"platform": "browser", "pushChannel": '["secret"]'}, "endpoint, p256dh and auth"),
             ({"platform": "browser", "pushChannel": {"endpoint": "secret", "auth": "secret"}}, "endpoint, p256dh"),
             ({"platform": "browser", "pushChannel": {**BROWSER, "auth": 1}}, "endpoint, p256dh and auth"),
+            ({"platform": "browser", "pushChannel": {**BROWSER, "auth": ""}}, "endpoint, p256dh and auth"),
         ],
     )
     def test_an_installation_without_a_handle_is_refused_unnamed(self, fields: dict[str, Any], words: str) -> None:

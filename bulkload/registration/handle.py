@@ -75,7 +75,7 @@ class Handle:
         if platform == "apns":
             return cls.device_token(channel)
         values = channel.split("-", 1) if platform == "baidu" else [channel]
-        if len(values) != len(family.handles):
+        if len(values) != len(family.handles) or not all(values):
             raise InputError("a push channel of baidu is its user id and its channel id, joined by -")
         return cls(tuple(zip(family.handles, values, strict=True)))
 
@@ -125,13 +125,13 @@ def _doubled(value: str) -> str:
 
 
 def _browser_parts(channel: object) -> list[tuple[str, str]]:
-    if isinstance(channel, str) and channel.startswith("{"):
+    if isinstance(channel, str):
         try:
             channel = orjson.loads(channel)
         except orjson.JSONDecodeError:
             channel = None
     parts = channel if isinstance(channel, dict) else {}
-    if not all(isinstance(parts.get(name), str) for name in _BROWSER.values()):
+    if not all(isinstance(part := parts.get(name), str) and part for name in _BROWSER.values()):
         raise InputError("a push channel of browser is an object of endpoint, p256dh and auth")
     return [(element, parts[name]) for element, name in _BROWSER.items()]
 
