@@ -656,6 +656,13 @@ class TestHandles:
         handle = Handle(BROWSER_PARTS)
         assert repr(handle) == f"<Handle Endpoint P256DH Auth {handle.digest}>"
 
+    @pytest.mark.parametrize("make", [Handle.channel_uri, Handle.gcm_registration_id, Handle.guessed])
+    @pytest.mark.parametrize("text", ["", "half\udcffof"])
+    def test_a_text_that_no_hub_can_be_asked_for_is_refused_unnamed(self, make: Any, text: str) -> None:
+        with pytest.raises(InputError) as raised:
+            make(text)
+        assert "half" not in str(raised.value)
+
 
 def folded(*registrations: Registration, **options: Any) -> dict[str, Any]:
     """The installation of registrations that do not contradict each other."""

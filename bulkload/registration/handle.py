@@ -41,7 +41,8 @@ class Handle:
 
     @classmethod
     def channel_uri(cls, uri: str) -> "Handle":
-        return cls((("ChannelUri", uri),))
+        """Raises `InputError` for what is no text."""
+        return cls((("ChannelUri", _text(uri, "channel URI")),))
 
     @classmethod
     def device_token(cls, token: str) -> "Handle":
@@ -52,11 +53,15 @@ class Handle:
 
     @classmethod
     def gcm_registration_id(cls, registration_id: str) -> "Handle":
-        return cls((("GcmRegistrationId", registration_id),))
+        """Raises `InputError` for what is no text."""
+        return cls((("GcmRegistrationId", _text(registration_id, "registration id")),))
 
     @classmethod
     def guessed(cls, text: str) -> "Handle":
-        """The handle that a text is by its form: a URI, hex digits, else a registration id of GCM."""
+        """The handle that a text is by its form: a URI, hex digits, else a registration id of GCM.
+
+        Raises `InputError` for what is no text.
+        """
         if _URI.fullmatch(text):
             return cls.channel_uri(text)
         return cls.device_token(text) if _HEX.fullmatch(text) else cls.gcm_registration_id(text)
@@ -118,6 +123,13 @@ class Handle:
         """The ``$filter`` that asks for it, percent-encoded as it stands in an address."""
         terms = (f"{name} eq '{_doubled(value)}'" for name, value in self.parts)
         return quote(" and ".join(terms), safe="'")
+
+
+def _text(value: str, what: str) -> str:
+    """A value that can stand in an address; a command line's may hold halves of characters, what is not UTF-8."""
+    if not value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InputError(f"a {what} is a text in UTF-8 that is not empty")
+    return value
 
 
 def _doubled(value: str) -> str:
