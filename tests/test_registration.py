@@ -157,7 +157,12 @@ class TestReading:
             ("Fcm", "<GcmRegistrationId>g:1</GcmRegistrationId>", {"GcmRegistrationId": "g:1"}, "gcm"),
             ("Fcm", "<FcmRegistrationId>g:1</FcmRegistrationId>", {"GcmRegistrationId": "g:1"}, "gcm"),
             ("FcmV1", "<FcmV1RegistrationId>v:1</FcmV1RegistrationId>", {"FcmV1RegistrationId": "v:1"}, "fcmv1"),
-            ("Windows", "<ChannelUri>https://w.example/%2f</ChannelUri>", {"ChannelUri": "https://w.example/%2f"}, "wns"),
+            (
+                "Windows",
+                "<ChannelUri>https://w.example/%2f</ChannelUri>",
+                {"ChannelUri": "https://w.example/%2f"},
+                "wns",
+            ),
             ("Mpns", "<ChannelUri>http://m.example/&amp;</ChannelUri>", {"ChannelUri": "http://m.example/&"}, "mpns"),
             ("Adm", "<AdmRegistrationId>amzn1.x</AdmRegistrationId>", {"AdmRegistrationId": "amzn1.x"}, "adm"),
             (
@@ -544,7 +549,7 @@ class TestHandles:
     def test_a_filter_is_read_back(self, parts: dict[str, str]) -> None:
         handle = Handle(tuple(parts.items()))
         assert handle.filter.isascii()
-        assert not set(handle.filter) & set(" &#+\"<>\\^`{|}?/=")
+        assert not set(handle.filter) & set(' &#+"<>\\^`{|}?/=')
         assert read_filter(unquote(handle.filter)) == parts
 
     @pytest.mark.parametrize("text", ["A eq 'x' AND B eq 'y'", " A  eq 'x'and\nB eq 'y' "])
@@ -778,8 +783,12 @@ class TestContradictions:
         [
             ("2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z"),
             (None, "2031-01-01T00:00:00Z"),
+            ("nonsense", "2031-01-01T00:00:00Z"),
             ("2031-01-01T00:00:00Z", NEVER),
             ("2031-01-01T00:00:00.999Z", "2031-01-01T00:00:01Z"),
+            ("2031-01-01T00:00:00Z", "2031-01-01T00:00:00.1234567Z"),
+            ("2031-01-01T19:20+02:00", "2031-01-01T18:20+00:00"),
+            ("2031-01-01T19:20+02:00", "2031-01-01T18:20"),
         ],
     )
     def test_then_the_one_that_expires_later(self, sooner: str | None, later: str) -> None:
@@ -787,15 +796,24 @@ class TestContradictions:
         second = templated("t", "later", registration_id="1", expiration_time=later)
         assert fold([first, second]).fields["templates"]["t"]["body"] == "later"
 
-    @pytest.mark.parametrize("times", [
+    @pytest.mark.parametrize(
+        "times",
+        [
             (None, None),
+            (NEVER, "9999-12-31T23:59:59.999Z"),
             (NEVER, NEVER),
-        ])
+        ],
+    )
     def test_then_the_one_whose_id_sorts_last(self, times: tuple[str | None, str | None]) -> None:
         pairs = zip(("1", "2"), times, strict=True)
         both = [templated("t", id_, registration_id=id_, expiration_time=time) for id_, time in pairs]
         for order in (both, both[::-1]):
             assert fold(order).fields["templates"]["t"]["body"] == "2"
+
+    def test_then_the_one_that_was_written_last(self) -> None:
+        both = [templated("t", etag, etag=etag) for etag in ("9", "10")]
+        for order in (both, both[::-1]):
+            assert fold(order).fields["templates"]["t"]["body"] == "10"
 
     @pytest.mark.parametrize(
         ("first", "second", "conflict", "name", "value"),

@@ -127,7 +127,12 @@ class Handle:
 
 def _text(value: str, what: str) -> str:
     """A value that can stand in an address; a command line's may hold halves of characters, what is not UTF-8."""
-    if not value or any("\ud800" <= character <= "\udfff" for character in value):
+    is_text = value != ""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        is_text = False
+    if not is_text:
         raise InputError(f"a {what} is a text in UTF-8 that is not empty")
     return value
 

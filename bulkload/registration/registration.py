@@ -92,7 +92,11 @@ class Registration:
         """What `to_fields` made."""
         kind: str = fields["kind"]
         family = FAMILIES.get(kind.removesuffix(TEMPLATE))
-        handle = tuple((name, fields[key]) for name in family.handles if (key := json_name(name)) in fields) if family else ()
+        handle = (
+            tuple((name, fields[key]) for name in family.handles if (key := json_name(name)) in fields)
+            if family
+            else ()
+        )
         template = None
         if "bodyTemplate" in fields:
             template = Template(
