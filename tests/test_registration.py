@@ -752,6 +752,12 @@ class TestFolding:
         assert all(name.startswith("template-") for name in fields["templates"])
         assert folded(other, first)["templates"] == fields["templates"]
 
+    def test_headers_in_another_order_are_the_same_template(self) -> None:
+        headers = {"A": "1", "B": "2"}
+        turned = dict(reversed(headers.items()))
+        registrations = (templated(None, headers=headers), templated(None, headers=turned, registration_id="2"))
+        assert len(folded(*registrations)["templates"]) == 1
+
     @pytest.mark.parametrize("name", ["t", "Template Name", "a,b", "a, b ,c", ",a,", "t:1"])
     def test_a_template_s_name_is_no_tag_of_an_installation_s_part(self, name: str) -> None:
         told = Registration(

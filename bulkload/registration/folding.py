@@ -143,8 +143,8 @@ def _written(template: Template, tags: list[str]) -> Iterator[tuple[str, Any]]:
         yield "tags", tags
 
 
-def _content(template: Template) -> tuple[str, dict[str, str], str | None]:
-    return template.body, dict(template.headers), template.expiry
+def _content(template: Template) -> tuple[str, list[tuple[str, str]], str | None]:
+    return template.body, sorted(template.headers.items()), template.expiry
 
 
 def _made_up(template: Template) -> str:
