@@ -714,6 +714,10 @@ class TestFolding:
         assert (fields["installationId"], fields["userId"], fields["tags"]) == ("i-1", "u=1", ["a"])
         assert fields["templates"] == {"t": {"body": "{}"}}
 
+    def test_a_system_tag_without_a_value_is_none(self) -> None:
+        assert folded(apple(of="", tags=("$UserId:{}",)))["installationId"] == HASHED
+        assert apple(of="").installation_id is None
+
     def test_an_id_is_made_of_a_channel_s_digest(self) -> None:
         browser = Registration(kind="Browser", handle=Handle(BROWSER_PARTS))
         fields = folded(browser)

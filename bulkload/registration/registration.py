@@ -9,7 +9,7 @@ from bulkload.registration.family import FAMILIES, TEMPLATE, Family, json_name
 from bulkload.registration.handle import Handle
 
 # The service's own tags: what belongs to an installation bears its id, and its user's.
-_SYSTEM_TAG = re.compile(r"\$(InstallationId|UserId):\{(.*)\}")
+_SYSTEM_TAG = re.compile(r"\$(InstallationId|UserId):\{(.+)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
