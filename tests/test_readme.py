@@ -14,8 +14,11 @@ import pytest
 from bulkload.cli.check import check
 from bulkload.cli.emulator import emulator
 from bulkload.cli.load import load
+from bulkload.cli.migrate import migrate
 from bulkload.cli.options import Duration
 from bulkload.cli.program import program
+from bulkload.cli.registration_id import registration_id
+from bulkload.cli.registrations import registrations
 from bulkload.cli.retry import retry
 from bulkload.cli.status import status
 from bulkload.retry import Traits
@@ -28,16 +31,18 @@ def options(command: click.Command) -> set[str]:
     return {name for option in command.params if isinstance(option, click.Option) for name in option.opts}
 
 
-@pytest.mark.parametrize("command", [load, check, retry, emulator], ids=lambda command: command.name)
+COMMANDS = (load, check, retry, emulator, registration_id, registrations, migrate, status)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_flag_is_in_the_readme(command: click.Command) -> None:
     missing = {name for name in options(command) if not re.search(rf"{name}\b", README)}
     assert missing - {"--help", "-h"} == set()
 
 
 def test_every_flag_in_the_readme_exists() -> None:
-    commands = (load, check, retry, emulator, status, program)
-    known = {name for command in commands for name in options(command)}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
+    known = {name for command in (*COMMANDS, program) for name in options(command)}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) <= known
 
 
 def test_every_command_is_in_the_readme() -> None:

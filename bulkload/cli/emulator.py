@@ -46,9 +46,9 @@ def emulator(port: int, hub: str, *, tls: bool, dialect: str, save: Path | None,
     """Run an emulated hub until it is interrupted, and print its connection string.
 
     The first line on standard output is the connection string; with --tls the second is the file of the certificate
-    authority to trust (--ca-file). GET /$emulator/statistics on its port tells what came, in all and by the second, as
-    JSON. All times begin with the first request. The file of --save is read at the start and written while it runs: a
-    kill loses the last half second at most.
+    authority to trust (--ca-file). A browser shows at the hub's address what it holds and what came; GET
+    /$emulator/statistics tells that as JSON, in all and by the second. All times begin with the first request. The file
+    of --save is read at the start and written while it runs: a kill loses the last half second at most.
 
     \b
     Examples:

@@ -157,7 +157,7 @@ def _ledger(flags: dict[str, Any], file: Path | None) -> Path | None:
     given: Path | None = flags.pop("ledger")
     if given is not None and not of_config("ledger"):
         return given
-    return file.with_name(f"{file.name}{LEDGER}") if file is not None else None
+    return Path(f"{file}{LEDGER}") if file is not None else None
 
 
 def _told(calling: Calling, summary: Summary, *, is_json: bool) -> int:

@@ -44,7 +44,7 @@ def registrations(files: tuple[str, ...], tag: str | None, *, is_all: bool, top:
     given = take_handles(flags)
     if sum((bool(given or files), tag is not None, is_all)) != 1:
         raise InputError(
-            "say which registrations: name devices by a flag such as --device-token or in a FILE, or give --tag or --all"
+            "say which registrations: name devices by flags such as --device-token or in a FILE, or give --tag or --all"
         )
     calling = Calling(flags)
     lines = Lines()

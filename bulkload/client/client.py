@@ -121,15 +121,20 @@ class Client:
             raise CallFailed(f"hub {self._hub.name} answered without a registration id; check the Endpoint")
         return id_
 
-    async def registrations(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
+    def registrations(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
         """All registrations of a device, read in pages of `top`."""
-        async with aclosing(self.pages_of(handle, top=top)) as pages:
-            async for page in pages:
-                for registration in page.registrations:
-                    yield registration
+        return _each(self.pages_of(handle, top=top))
+
+    def registrations_with_tag(self, tag: str, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
+        """All registrations that bear a tag."""
+        return _each(self.pages_with_tag(tag, top=top))
+
+    def all_registrations(self, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
+        """All registrations of the hub."""
+        return _each(self.pages(top=top))
 
     def pages_of(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Page, None]:
-        """The same page by page."""
+        """All registrations of a device, page by page."""
         secrets = _longest_first(value for _, value in handle.parts)
         path = f"/registrations/?$filter={handle.filter}"
         return self._pages(path, f"the registrations of channel {handle.digest}", top=top, secrets=secrets)
@@ -282,6 +287,13 @@ class Client:
         for call in self._open:
             if not call.ended.done():
                 call.ended.set_exception(halt)
+
+
+async def _each(pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Registration, None]:
+    async with aclosing(pages):
+        async for page in pages:
+            for registration in page.registrations:
+                yield registration
 
 
 def _of_registration(id_: str) -> str:

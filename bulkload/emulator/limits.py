@@ -17,7 +17,7 @@ _UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Limit(Protocol):
-    """Decides of one request after the other; `now` never goes back."""
+    """Decides of one request after the other; `now` never goes back. Its text tells a person how much it takes."""
 
     def takes(self, now: float) -> bool: ...
 
@@ -55,6 +55,11 @@ class TokenBucket:
     def __repr__(self) -> str:
         return f"<TokenBucket {self._tokens:.1f} of {self._steps}>"
 
+    def __str__(self) -> str:
+        first, *later = self._steps
+        begin = f"{first.rate:,g} requests a second, {self._burst.size(first.rate):,g} at once"
+        return "; ".join((begin, *(f"{step.rate:,g} from second {step.second:g} on" for step in later)))
+
     def takes(self, now: float) -> bool:
         self._fill(now)
         if self._tokens < 1:
@@ -83,6 +88,9 @@ class FixedWindow:
 
     def __repr__(self) -> str:
         return f"<FixedWindow {self._taken} of {self._requests}>"
+
+    def __str__(self) -> str:
+        return f"{self._requests:,} requests in each {self._seconds:g} s"
 
     def takes(self, now: float) -> bool:
         window = int(now // self._seconds)

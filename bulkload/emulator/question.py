@@ -1,7 +1,8 @@
 """What a list of registrations asks for: its ``$filter``, its ``$top``, and where it goes on.
 
-A continuation token goes to the client percent-encoded, and comes back as it went. It always holds a ``+`` and a ``=``,
-so one that was decoded or encoded once more on its way is none.
+A continuation token goes to the client percent-encoded, and comes back as it went. It always holds a ``+``, so one that
+was decoded on its way is none. One that was encoded once more is taken, since the official JavaScript SDK sends it so,
+and the service itself in the addresses of its next pages.
 """
 
 import binascii
@@ -65,7 +66,7 @@ def next_query(query: str, token: str) -> str:
 
 def _number(token: str) -> int | None:
     try:
-        decoded = b64decode(token, validate=True)
+        decoded = b64decode(unquote(token), validate=True)
         mark, number = _TOKEN.unpack(decoded[: _TOKEN.size])
         check = _CHECK.unpack(decoded[_TOKEN.size :])[0]
     except (binascii.Error, ValueError, struct.error):

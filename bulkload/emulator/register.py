@@ -22,6 +22,7 @@ SCHEMA = """
         content BLOB NOT NULL
     );
     CREATE INDEX IF NOT EXISTS registrations_by_channel ON registrations (channel);
+    CREATE INDEX IF NOT EXISTS registrations_of_their_own ON registrations (kind) WHERE NOT is_part;
     CREATE TABLE IF NOT EXISTS tags (
         tag TEXT NOT NULL,
         number INTEGER NOT NULL,
@@ -73,6 +74,12 @@ class Register:
     def get(self, id_: str) -> Row | None:
         found = self._connection.execute(f"SELECT {_COLUMNS} FROM registrations r WHERE r.id = ?", (id_,)).fetchone()
         return Row(*found) if found is not None else None
+
+    def kinds(self) -> dict[str, int]:
+        """How many there are of each kind that are no installation's part."""
+        return dict(
+            self._connection.execute("SELECT kind, count(*) FROM registrations WHERE NOT is_part GROUP BY kind")
+        )
 
     def find(self, question: Question) -> list[Row]:
         """Those that a list asks for, in their order."""

@@ -1,5 +1,6 @@
 """The file in which a hub is kept from one start to the next."""
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -99,6 +100,8 @@ def _in_file(path: Path) -> sqlite3.Connection:
         # Taken with the first read and held to the end; -wal has all that a kill leaves over.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         _verify(connection, path)
+        # What SQLite makes beside it is as private as it is itself.
+        path.chmod(_MODE)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("BEGIN IMMEDIATE")
@@ -107,7 +110,6 @@ def _in_file(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA application_id = {_APPLICATION}")
         connection.execute(f"PRAGMA user_version = {_VERSION}")
         connection.execute("COMMIT")
-        path.chmod(_MODE)
     except sqlite3.Error as exc:
         connection.close()
         raise _unusable(path, exc) from exc
@@ -119,11 +121,12 @@ def _in_file(path: Path) -> sqlite3.Connection:
 
 def _make(path: Path) -> None:
     """Make it where it does not exist, for its owner only."""
-    try:
-        path.touch(_MODE, exist_ok=True)
-    except OSError as exc:
-        raise InputError(f"{path} cannot be written: {exc.strerror}; name another file with --save") from exc
-    if not path.is_file():
+    if not path.exists():
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE))
+        except OSError as exc:
+            raise InputError(f"{path} cannot be written: {exc.strerror}; name another file with --save") from exc
+    elif not path.is_file():
         raise InputError(f"{path} is no regular file; name another with --save")
 
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from bulkload.emulator.access import KEY, LISTEN_KEY, LISTEN_POLICY, POLICY
 from bulkload.emulator.answers import Answer, Envelope
 from bulkload.emulator.behaviour import Behaviour, Fault
 from bulkload.emulator.dialect import DIALECT, DIALECTS
+from bulkload.emulator.page import View, platforms, response
 from bulkload.emulator.service import Service
 from bulkload.emulator.statistics import Requests
 from bulkload.errors import InputError
@@ -35,6 +37,12 @@ _BACKLOG = 1024
 
 # Where the statistics are: no hub's name begins with this sign.
 STATISTICS = "/$emulator/statistics"
+
+# All of it but the seconds, which the page asks for again and again.
+_TOTALS = f"{STATISTICS}?totals"
+
+# So many installations are counted in some five milliseconds.
+_COUNTED_AT_ONCE = 10_000
 
 # How long a request waits that stalls; whoever sent it has gone by then.
 _STALL = 3600.0
@@ -74,6 +82,7 @@ class Emulator:
         if dialect not in DIALECTS:
             raise InputError(f"--dialect is {' or '.join(DIALECTS)}, not {dialect}")
         self._name = hub
+        self._dialect = dialect
         # Until it listens, any port stands for a free one.
         self._port = port or 1
         self._wanted_port = port
@@ -173,7 +182,10 @@ class Emulator:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == STATISTICS:
-            return web.Response(body=self.requests.to_json(), content_type="application/json")
+            counted = self.requests.totals_to_json() if "totals" in request.query else self.requests.to_json()
+            return web.Response(body=counted, content_type="application/json")
+        if request.path == "/" and request.method == hdrs.METH_GET:
+            return response(await self._view())
         now = self._now()
         self.requests.note("seen", now)
         fault = self._behaviour.fault(self._chance)
@@ -187,6 +199,26 @@ class Emulator:
             await asyncio.sleep(delay)
         self.requests.count(request.method, answer.status, now)
         return self._envelope.response(answer)
+
+    async def _view(self) -> View:
+        """What the page shows; others are answered while it is counted."""
+        counted: Counter[str] = Counter()
+        bodies = list(self.installations.values())
+        for begin in range(0, len(bodies), _COUNTED_AT_ONCE):
+            counted += platforms(bodies[begin : begin + _COUNTED_AT_ONCE])
+            await asyncio.sleep(0)
+        return View(
+            hub=self._name,
+            connection_string=self.connection_string,
+            dialect=self._dialect,
+            ca_file=self._ca_file,
+            save=self._save,
+            behaviour=self._behaviour,
+            installations=counted,
+            registrations=self._service.kinds,
+            requests=self.requests,
+            statistics=_TOTALS,
+        )
 
     def _now(self) -> float:
         """Seconds since the first request."""

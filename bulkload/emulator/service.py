@@ -73,6 +73,11 @@ class Service:
         """The body last accepted of every installation."""
         return MappingProxyType(self._store.accepted)
 
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """How many registrations of their own there are of each kind."""
+        return self._store.own_kinds
+
     def answer(self, method: str, target: str, *, host: str, headers: Headers, body: bytes) -> Answer:
         """Answer one request; `target` is what its first line says, and `host` what its headers say of that."""
         address = Address(target)

@@ -1,6 +1,6 @@
 """What came to the hub, and what became of it: in all and by the second."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal
 
@@ -74,3 +74,7 @@ class Requests(Counts):
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))
+
+    def totals_to_json(self) -> bytes:
+        """The same without the seconds, which are many after a day."""
+        return orjson.dumps(asdict(replace(self, seconds=[])))

@@ -105,6 +105,11 @@ class Store:
         return self._register.own
 
     @property
+    def own_kinds(self) -> dict[str, int]:
+        """How many of them there are of each kind."""
+        return self._register.kinds()
+
+    @property
     def register(self) -> Register:
         """The registrations, with all of the installations that can be seen."""
         while not self.show():

@@ -46,7 +46,7 @@ class FileOutput:
         self._path = path
         self.name: str | None = printable(str(path))
         self.left_out: str | None = None
-        self._beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+        self._beside = Path(f"{path}.{os.getpid()}.part")
         if path.is_dir():
             raise InputError(f"-o {self.name} is a folder; name a file in it")
 
@@ -67,7 +67,7 @@ class FileOutput:
         except OSError as error:
             raise self._full(error) from error
         finally:
-            self._beside.unlink(missing_ok=True)
+            _remove(self._beside)
 
     async def write(self, lines: Iterable[bytes]) -> None:
         try:
@@ -76,8 +76,8 @@ class FileOutput:
             raise self._full(exc) from exc
 
     async def leave_out(self, lines: Iterable[bytes]) -> None:
-        path = self._path.with_name(f"{self._path.name}{LEFT_OUT}")
-        path.unlink(missing_ok=True)
+        path = Path(f"{self._path}{LEFT_OUT}")
+        _remove(path)
         iterator = iter(lines)
         first = next(iterator, None)
         if first is None:
@@ -122,6 +122,10 @@ class StreamOutput:
 
     async def leave_out(self, lines: Iterable[bytes]) -> None:
         """There is no room for them beside a stream; they are counted."""
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _made(path: Path) -> BinaryIO:
