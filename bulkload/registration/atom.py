@@ -5,6 +5,7 @@ Both front ends' dialects are read, and both spellings of a description: ``<Appl
 their namespaces have. DTDs and entities are refused.
 """
 
+import re
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, tostring
 
@@ -21,9 +22,17 @@ _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
 _UNKNOWN = "unknown"
 
+# A root's name that may be told, such as html: no handle is so short and of letters only.
+_WORD = re.compile("[A-Za-z]{1,16}")
+
+# An entry of a hub is six deep; to tell one raw that is a thousand deep would end the process's stack.
+_DEEPEST = 50
+
 
 class FeedError(ValueError):
-    """What came is no feed, entry or description; its text says what is wrong, and holds nothing of what came."""
+    """What came is no feed, entry or description; its text says what is wrong, and holds nothing of what came
+    but a root's short name.
+    """
 
 
 class FeedReader:
@@ -67,13 +76,16 @@ class FeedReader:
         if self._root is None:
             self._root = name
             if name not in ("feed", "entry") and not name.endswith(SUFFIX):
-                raise FeedError(f"it is XML of another kind, whose root is {name[:40]!a}")
+                root = f", whose root is {name!r}" if _WORD.fullmatch(name) else ""
+                raise FeedError(f"it is XML of another kind{root}")
         if self._entry is None and name != "feed" and (self._root != "feed" or name == "entry"):
             self._entry = TreeBuilder()
             self._depth = 0
         if self._entry is not None:
             self._entry.start(tag, attributes)
             self._depth += 1
+            if self._depth > _DEEPEST:
+                raise FeedError("it is nested too deeply")
 
     def data(self, text: str) -> None:
         if self._entry is not None:
@@ -126,7 +138,7 @@ def _registration(entry: Element) -> Registration:
         expiration_time=_told(parts, "ExpirationTime"),
         tags=tuple(tag for part in (_told(parts, "Tags") or "").split(",") if (tag := part.strip())),
         push_variables=_variables(_told(parts, "PushVariables")),
-        template=_template(parts, family) if kind.endswith(TEMPLATE) or "BodyTemplate" in parts else None,
+        template=_template(parts, family) if kind.endswith(TEMPLATE) or _text(parts, "BodyTemplate") else None,
         secondary_tile=_told(parts, "SecondaryTileName"),
         raw=tostring(entry, encoding="unicode") if handle is None else None,
     )
@@ -140,7 +152,7 @@ def _kind(description: Element) -> str:
 
 
 def _handle(family: Family, parts: dict[str, Element]) -> Handle | None:
-    found = {family.other_names.get(name, name): (element.text or "").strip() for name, element in parts.items()}
+    found = {family.other_names.get(name, name): text for name in parts if (text := _told(parts, name)) is not None}
     if token := found.get("DeviceToken"):
         # The hub tells them in upper case, however they were given.
         found["DeviceToken"] = token.upper()

@@ -1,11 +1,13 @@
 """All registrations of one channel as one installation.
 
 Where registrations of a channel contradict each other, one rule decides: a part of an installation before an old
-registration, then the one that expires last, then the one whose id sorts last. Every contradiction is told.
+registration, then the one that expires last, then the one whose id sorts last, then what was written last. Every
+contradiction is told.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +19,9 @@ Conflict = Literal["installation-id", "user", "platform", "template", "push-vari
 
 # An installation that never expires, as the service tells it.
 _NEVER = "9999-"
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Folded(NamedTuple):
@@ -59,9 +64,34 @@ def fold(registrations: Iterable[Registration], *, platforms: Mapping[str, str] 
     return Folded({name: value for name, value in fields.items() if value}, tuple(conflicts))
 
 
-def _precedence(registration: Registration) -> tuple[bool, str, str]:
-    is_part = registration.installation_id is not None
-    return is_part, registration.expiration_time or "", registration.registration_id or ""
+class _Precedence(NamedTuple):
+    is_part: bool
+    expires: datetime
+    registration_id: str
+    etag: tuple[int, str]
+
+
+def _precedence(registration: Registration) -> _Precedence:
+    # A registration that was changed while a list was read may be in it twice; its etags count up.
+    etag = registration.etag or ""
+    return _Precedence(
+        registration.installation_id is not None,
+        _expires(registration.expiration_time or ""),
+        registration.registration_id or "",
+        (len(etag), etag),
+    )
+
+
+def _expires(time: str) -> datetime:
+    """A time in any of its spellings; of "never" one list may hold two. What is none comes before all others."""
+    if time.startswith(_NEVER):
+        return _LAST
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return _FIRST
+    # The answer to a write tells no time zone.
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _agreed(
@@ -113,8 +143,8 @@ def _written(template: Template, tags: list[str]) -> Iterator[tuple[str, Any]]:
         yield "tags", tags
 
 
-def _content(template: Template) -> tuple[str, dict[str, str], str | None]:
-    return template.body, dict(template.headers), template.expiry
+def _content(template: Template) -> tuple[str, list[tuple[str, str]], str | None]:
+    return template.body, sorted(template.headers.items()), template.expiry
 
 
 def _made_up(template: Template) -> str:

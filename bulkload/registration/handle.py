@@ -41,7 +41,8 @@ class Handle:
 
     @classmethod
     def channel_uri(cls, uri: str) -> "Handle":
-        return cls((("ChannelUri", uri),))
+        """Raises `InputError` for what is no text."""
+        return cls((("ChannelUri", _text(uri, "channel URI")),))
 
     @classmethod
     def device_token(cls, token: str) -> "Handle":
@@ -52,11 +53,15 @@ class Handle:
 
     @classmethod
     def gcm_registration_id(cls, registration_id: str) -> "Handle":
-        return cls((("GcmRegistrationId", registration_id),))
+        """Raises `InputError` for what is no text."""
+        return cls((("GcmRegistrationId", _text(registration_id, "registration id")),))
 
     @classmethod
     def guessed(cls, text: str) -> "Handle":
-        """The handle that a text is by its form: a URI, hex digits, else a registration id of GCM."""
+        """The handle that a text is by its form: a URI, hex digits, else a registration id of GCM.
+
+        Raises `InputError` for what is no text.
+        """
         if _URI.fullmatch(text):
             return cls.channel_uri(text)
         return cls.device_token(text) if _HEX.fullmatch(text) else cls.gcm_registration_id(text)
@@ -75,7 +80,7 @@ class Handle:
         if platform == "apns":
             return cls.device_token(channel)
         values = channel.split("-", 1) if platform == "baidu" else [channel]
-        if len(values) != len(family.handles):
+        if len(values) != len(family.handles) or not all(values):
             raise InputError("a push channel of baidu is its user id and its channel id, joined by -")
         return cls(tuple(zip(family.handles, values, strict=True)))
 
@@ -120,18 +125,30 @@ class Handle:
         return quote(" and ".join(terms), safe="'")
 
 
+def _text(value: str, what: str) -> str:
+    """A value that can stand in an address; a command line's may hold halves of characters, what is not UTF-8."""
+    is_text = value != ""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        is_text = False
+    if not is_text:
+        raise InputError(f"a {what} is a text in UTF-8 that is not empty")
+    return value
+
+
 def _doubled(value: str) -> str:
     return value.replace("'", "''")
 
 
 def _browser_parts(channel: object) -> list[tuple[str, str]]:
-    if isinstance(channel, str) and channel.startswith("{"):
+    if isinstance(channel, str):
         try:
             channel = orjson.loads(channel)
         except orjson.JSONDecodeError:
             channel = None
     parts = channel if isinstance(channel, dict) else {}
-    if not all(isinstance(parts.get(name), str) for name in _BROWSER.values()):
+    if not all(isinstance(part := parts.get(name), str) and part for name in _BROWSER.values()):
         raise InputError("a push channel of browser is an object of endpoint, p256dh and auth")
     return [(element, parts[name]) for element, name in _BROWSER.items()]
 

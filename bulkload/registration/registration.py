@@ -9,7 +9,7 @@ from bulkload.registration.family import FAMILIES, TEMPLATE, Family, json_name
 from bulkload.registration.handle import Handle
 
 # The service's own tags: what belongs to an installation bears its id, and its user's.
-_SYSTEM_TAG = re.compile(r"\$(InstallationId|UserId):\{(.*)\}")
+_SYSTEM_TAG = re.compile(r"\$(InstallationId|UserId):\{(.+)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +92,11 @@ class Registration:
         """What `to_fields` made."""
         kind: str = fields["kind"]
         family = FAMILIES.get(kind.removesuffix(TEMPLATE))
-        is_known = family is not None and "raw" not in fields
-        names = family.handles if family is not None and is_known else ()
+        handle = (
+            tuple((name, fields[key]) for name in family.handles if (key := json_name(name)) in fields)
+            if family
+            else ()
+        )
         template = None
         if "bodyTemplate" in fields:
             template = Template(
@@ -104,7 +107,7 @@ class Registration:
             )
         return cls(
             kind=kind,
-            handle=Handle(tuple((name, fields[json_name(name)]) for name in names)) if is_known else None,
+            handle=Handle(handle) if handle else None,
             registration_id=fields.get("registrationId"),
             etag=fields.get("etag"),
             expiration_time=fields.get("expirationTime"),
