@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import checking, loading, pacing, resuming
+from benchmarks import checking, loading, pacing, reading, resuming
 
 
 def main() -> None:
@@ -43,6 +43,21 @@ def main() -> None:
     case.set_defaults(
         measure=lambda given, folder: pacing.measure(
             folder, names=given.names, factor=given.seconds_factor, workers=given.workers, details=given.details
+        )
+    )
+
+    case = cases.add_parser("registrations", help="time of many channels, and the memory that a migration takes")
+    case.add_argument("--channels", type=int, default=10_000)
+    case.add_argument("--workers", type=int, default=32)
+    case.add_argument("--registrations", type=int, default=1_000_000)
+    case.add_argument("--runs", type=int, default=3)
+    case.set_defaults(
+        measure=lambda given, folder: reading.measure(
+            folder,
+            channels=given.channels,
+            workers=given.workers,
+            registrations=given.registrations,
+            runs=given.runs,
         )
     )
 
