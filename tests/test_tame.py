@@ -7,7 +7,7 @@ from typing import Any
 import ijson
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkload.source import tame
@@ -64,6 +64,8 @@ def test_a_zero_stands_for_what_is_nested_too_deep(value: object, sizes: list[in
     | st.lists(st.sampled_from([b"[", b"{", b'"', b"\\", b"9" * 500, b"\\ud8", b"}", b"\xed"])).map(b"".join),
     SIZES,
 )
+@example(b"\\" + b"7" * 700, [1])
+@example(b"\\\\" + b"7" * 700, [1])
 def test_however_it_comes_it_is_the_same(data: bytes, sizes: list[int]) -> None:
     assert tamed(data, sizes) == tamed(data)
 

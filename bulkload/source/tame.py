@@ -85,7 +85,7 @@ class Tame:
             self._depth = max(0, self._depth + opened - (len(brackets) - opened))
             self._is_in_text ^= len(parts) % 2 == 0
             tamed = data
-        last = 0 if self._is_in_text else len(data) - len(data.rstrip(_DIGITS))
+        last = 0 if self._is_in_text else _last_digits(data)
         self._digits = last + self._digits if last == len(data) else last
         return tamed
 
@@ -146,6 +146,13 @@ def _marked(data: bytes) -> bytes:
     if b"\\ud" in data or b"\\uD" in data:
         return _ESCAPE.sub(lambda escape: _HALF.encode() + escape[1] if escape[1] else escape[0], data)
     return data
+
+
+def _last_digits(data: bytes) -> int:
+    """How many digits are at the end; the first of them may belong to an escape."""
+    before = data.rstrip(_DIGITS)
+    backslashes = len(before) - len(before.rstrip(b"\\"))
+    return max(0, len(data) - len(before) - backslashes % 2)
 
 
 def _unfinished(data: bytes) -> int:
