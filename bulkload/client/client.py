@@ -268,6 +268,9 @@ class Client:
             raise CallFailed(f"hub {self._hub.name}: {what}: {exc}") from exc
         finally:
             self._open.discard(call)
+            if call.ended.done() and not call.ended.cancelled():
+                # Of one that a halt kept from being sent nobody else asks how it ended.
+                call.ended.exception()
 
     def _refuse(self) -> NoReturn:
         raise self._halted or Halt("the client is closed")
