@@ -38,9 +38,13 @@ class LedgerLocked(BulkloadError):
 
 
 class CallFailed(BulkloadError):
-    """One operation came to nothing; others are not touched by that."""
+    """One operation came to nothing; others are not touched by that. `is_refused` says that the hub refuses it."""
 
     exit_code = 1
+
+    def __init__(self, message: str, *, is_refused: bool = False) -> None:
+        super().__init__(message)
+        self.is_refused = is_refused
 
 
 class Halt(BulkloadError):

@@ -30,6 +30,7 @@ from bulkload.migrate import (
     Migration,
     MigrationSummary,
 )
+from bulkload.migrate.ledger import MigrationLedger
 from bulkload.record import Origin, Record
 from bulkload.registration import Handle, Registration, Template
 from bulkload.sas import Signer
@@ -244,6 +245,17 @@ class TestReadingOn:
         assert not path.exists()
         summary = await migrate(hub, path, top=2)
         assert (summary.written, stopped.read + summary.read) == (30, 30)
+
+    async def test_a_token_that_is_not_known_any_more_lets_the_reading_begin_anew(
+        self, hub: Hub, tmp_path: Path
+    ) -> None:
+        await register(hub, *(apple(number, f"t{number}") for number in range(6)))
+        with MigrationLedger(tmp_path / "d.migrate", hub=hub.identity, what="all registrations") as ledger:
+            ledger.add([apple(77, registration_id="gone-meanwhile")])
+            ledger.reach(token="expired")
+        summary = await migrate(hub, tmp_path / "d", top=2)
+        assert (summary.exit_code, summary.written) == (0, 6)
+        assert {one["pushChannel"] for one in written(tmp_path / "d")} == {token(number) for number in range(6)}
 
     async def test_channels_that_were_read_are_not_read_again(self, hub: Hub, tmp_path: Path) -> None:
         async with Emulator(hub="devices") as emulator:

@@ -265,7 +265,7 @@ class Client:
         except CallFailed as exc:
             if what is None:
                 raise
-            raise CallFailed(f"hub {self._hub.name}: {what}: {exc}") from exc
+            raise CallFailed(f"hub {self._hub.name}: {what}: {exc}", is_refused=exc.is_refused) from exc
         finally:
             self._open.discard(call)
             if call.ended.done() and not call.ended.cancelled():
@@ -283,7 +283,8 @@ class Client:
             assert call.answer is not None
             call.ended.set_result(call.answer)
         else:
-            call.ended.set_exception(CallFailed(ending.detail or ending.outcome.word))
+            is_refused = ending.outcome is Outcome.REJECTED
+            call.ended.set_exception(CallFailed(ending.detail or ending.outcome.word, is_refused=is_refused))
 
     def _halt(self, halt: Halt) -> None:
         self._halted = halt

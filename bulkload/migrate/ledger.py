@@ -166,6 +166,11 @@ class MigrationLedger:
         token, offset, line, failed, is_read, is_written = self._connection.execute(query).fetchone()
         return Reached(token, Place(offset, line), failed, bool(is_read), bool(is_written))
 
+    @property
+    def what(self) -> str:
+        """What it was begun to read."""
+        return str(self._connection.execute("SELECT what FROM migration").fetchone()[0])
+
     def begin_anew(self, what: str) -> None:
         """Forget what an earlier reading came to."""
         for table in ("channels", "entries", "left_out", "deletions"):

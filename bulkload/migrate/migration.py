@@ -154,14 +154,22 @@ class Migration(Stoppable[MigrationSummary]):
     async def _read_all(self, client: Client, ledger: MigrationLedger) -> None:
         token = ledger.reached.token
         try:
-            async with aclosing(client.pages(top=self._top, token=token)) as pages:
-                async for page in pages:
-                    self._keep(page.registrations)
-                    ledger.reach(token=page.token)
-                    self._settle(len(page.registrations))
+            await self._read_pages(client, ledger, token)
         except CallFailed as exc:
-            # A list that breaks off is not whole: what is there is kept for the next session.
-            raise Halt(f"{exc}; what was read before is kept, run it again") from exc
+            if token is None or not exc.is_refused or ledger.reached.token != token:
+                # A list that breaks off is not whole: what is there is kept for the next session.
+                raise Halt(f"{exc}; what was read before is kept, run it again") from exc
+            # Nobody promises how long a token is good for.
+            log.warning("%s: the page at which the reading was left is not known any more, it begins anew", exc)
+            ledger.begin_anew(ledger.what)
+            await self._read_all(client, ledger)
+
+    async def _read_pages(self, client: Client, ledger: MigrationLedger, token: str | None) -> None:
+        async with aclosing(client.pages(top=self._top, token=token)) as pages:
+            async for page in pages:
+                self._keep(page.registrations)
+                ledger.reach(token=page.token)
+                self._settle(len(page.registrations))
 
     async def _read_export(self, export: Source, ledger: MigrationLedger) -> None:
         start, self.failures = ledger.reached.place, ledger.reached.failed
