@@ -70,13 +70,12 @@ class Client:
         )
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
-        self._pacer = Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic())
         self._upload = Upload(
             self._transport,
             Signer(self._hub.url, self._hub.key_name, self._hub.key),
             settle=self._settle,
             halt=self._halt,
-            pacer=self._pacer,
+            pacer=Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic()),
             backoff=Backoff(max_attempts=settings.max_attempts, record_timeout=settings.record_timeout),
             workers=settings.workers,
             tasks=self._tasks,
@@ -98,16 +97,6 @@ class Client:
             raise failure from failure.__cause__
         finally:
             await self._transport.close()
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that are waiting for their answer."""
-        return self._upload.in_flight
-
-    @property
-    def ceiling(self) -> float | None:
-        """What the hub takes, in requests per second; None while it has refused nothing."""
-        return self._pacer.ceiling
 
     # Registrations.
 
