@@ -20,7 +20,8 @@ from bulkload.registration.registration import Registration, Template
 _TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
-_UNKNOWN = "unknown"
+# What is no registration at all.
+UNKNOWN = "unknown"
 
 # A root's name that may be told, such as html: no handle is so short and of letters only.
 _WORD = re.compile("[A-Za-z]{1,16}")
@@ -125,7 +126,7 @@ def _error(exc: Exception) -> FeedError:
 def _registration(entry: Element) -> Registration:
     description = next((element for element in entry.iter() if _local(element.tag).endswith(SUFFIX)), None)
     if description is None:
-        return Registration(kind=_UNKNOWN, raw=tostring(entry, encoding="unicode"))
+        return Registration(kind=UNKNOWN, raw=tostring(entry, encoding="unicode"))
     kind = _kind(description)
     parts = {_local(child.tag): child for child in description}
     family = FAMILIES.get(kind.removesuffix(TEMPLATE))
@@ -148,7 +149,7 @@ def _kind(description: Element) -> str:
     name = _local(description.tag)
     if name == SUFFIX:
         name = description.get(_TYPE, "").rpartition(":")[2]
-    return name.removesuffix(SUFFIX) or _UNKNOWN
+    return name.removesuffix(SUFFIX) or UNKNOWN
 
 
 def _handle(family: Family, parts: dict[str, Element]) -> Handle | None:
