@@ -15,6 +15,7 @@ from bulkload.client import Client, Requesting
 from bulkload.errors import CallFailed, Halt, Stop
 from bulkload.hub import Hub
 from bulkload.installation import Fields, Flaw
+from bulkload.ledger.lock import held
 from bulkload.mapping import MappingFlags, build
 from bulkload.mapping.mapping import Mapping as AnyMapping
 from bulkload.migrate.asking import Asked, Stoppable
@@ -88,6 +89,7 @@ class Migration(Stoppable[MigrationSummary]):
         export: FileSource | None = None,
         folding: Folding,
         ledger: Path | None,
+        wait_lock: float = 0.0,
         top: int,
         resume: str | None = None,
     ) -> None:
@@ -101,6 +103,7 @@ class Migration(Stoppable[MigrationSummary]):
         self._platforms = folding.platforms
         self._mapping = folding.mapping()
         self._path = ledger
+        self._wait_lock = wait_lock
         self._top = top
         self._resume = resume if ledger is not None else None
         self._counts = _Counts()
@@ -110,7 +113,7 @@ class Migration(Stoppable[MigrationSummary]):
     async def _work(self) -> MigrationSummary:
         what = await self._what()
         hub = self._hub.identity if self._hub is not None and self._export is None else "none"
-        with MigrationLedger(self._path, hub=hub, what=what) as ledger:
+        with await held(lambda: MigrationLedger(self._path, hub=hub, what=what), self._wait_lock) as ledger:
             self._ledger = ledger
             reached = ledger.reached
             if reached.is_written:
