@@ -234,16 +234,28 @@ class Migration(Stoppable[MigrationSummary]):
         """Fold channel after channel; the output is there once it is whole."""
         self._is_writing = True
         ledger.commit()
+        # From here on all sessions' registrations are counted, each once.
+        self._counts.read = self._counts.unknown = self._counts.tiles = 0
         async with self._output as output:
             channels = ledger.channels()
             while lines := list(self._lines(islice(channels, FOLDED_TOGETHER))):
                 await output.write(line for line in lines if line)
                 await asyncio.sleep(0)
-            await output.leave_out(ledger.left_out())
+            await output.leave_out(self._left_out(ledger))
+
+    def _left_out(self, ledger: MigrationLedger) -> Iterator[bytes]:
+        for line in ledger.left_out():
+            self._counts.read += 1
+            if "raw" in orjson.loads(line):
+                self._counts.unknown += 1
+            else:
+                self._counts.tiles += 1
+            yield line
 
     def _lines(self, channels: Iterator[list[Registration]]) -> Iterator[bytes]:
         for registrations in channels:
             self._counts.channels += 1
+            self._counts.read += len(registrations)
             folded = fold(registrations, platforms=self._platforms)
             self._counts.conflicts.update(folded.conflicts)
             if folded.conflicts:
