@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -202,8 +202,11 @@ class Client:
             seen.add(hash(token))
 
     async def _page(self, path: str, what: str, secrets: Sequence[str]) -> Page:
+        with suppress(FeedError):
+            return await self._read_page(path, what, secrets)
+        # Only now: where the first answer can be read, this would be a tenth of what a page costs.
         tries = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(TRIES_TO_READ),
+            stop=tenacity.stop_after_attempt(TRIES_TO_READ - 1),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
             retry=tenacity.retry_if_exception_type(FeedError),
             reraise=True,

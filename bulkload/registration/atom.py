@@ -73,20 +73,26 @@ class FeedReader:
     # What the parser calls.
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        name = _local(tag)
+        if self._entry is None and not self._begins(_local(tag)):
+            return
+        assert self._entry is not None
+        self._entry.start(tag, attributes)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise FeedError("it is nested too deeply")
+
+    def _begins(self, name: str) -> bool:
+        """Whether an entry begins with an element outside of any."""
         if self._root is None:
             self._root = name
             if name not in ("feed", "entry") and not name.endswith(SUFFIX):
                 root = f", whose root is {name!r}" if _WORD.fullmatch(name) else ""
                 raise FeedError(f"it is XML of another kind{root}")
-        if self._entry is None and name != "feed" and (self._root != "feed" or name == "entry"):
-            self._entry = TreeBuilder()
-            self._depth = 0
-        if self._entry is not None:
-            self._entry.start(tag, attributes)
-            self._depth += 1
-            if self._depth > _DEEPEST:
-                raise FeedError("it is nested too deeply")
+        if name == "feed" or (self._root == "feed" and name != "entry"):
+            return False
+        self._entry = TreeBuilder()
+        self._depth = 0
+        return True
 
     def data(self, text: str) -> None:
         if self._entry is not None:
