@@ -172,6 +172,9 @@ class TestARegistrationId:
             {"Location": ""},
             {"Location": "https://h.example"},
             {"Location": "https://h.example/"},
+            {"Location": "https://[h.example/devices/registrationids/1-1-1"},
+            {"Location": "https://h.example/devices/registrationids/"},
+            {"Content-Location": "https://h.example/devices/Registrations?api-version=2015-01"},
             {"ETag": "1"},
         ],
     )

@@ -33,6 +33,9 @@ TOP = 100
 # An answer that cannot be read is asked for again this often: what cut it short may be over.
 TRIES_TO_READ = 3
 
+# What a location without an id ends with.
+_COLLECTIONS = ("", "registrations", "registrationids")
+
 _ENTRY = MappingProxyType({"Content-Type": "application/atom+xml;type=entry;charset=utf-8"})
 
 
@@ -115,11 +118,10 @@ class Client:
         """A new id for a registration, which is not created by that."""
         answer = await self._call("POST", "/registrationIDs/", headers=_ENTRY, accepts=(200, 201))
         # The specification promises the one, the service sends the other.
-        location = answer.headers.get("Content-Location") or answer.headers.get("Location") or ""
-        id_ = urlsplit(location).path.rstrip("/").rpartition("/")[2]
-        if not id_:
-            raise CallFailed(f"hub {self._hub.name} answered without a registration id; check the Endpoint")
-        return id_
+        for name in ("Content-Location", "Location"):
+            if id_ := _id_at(answer.headers.get(name, "")):
+                return id_
+        raise CallFailed(f"hub {self._hub.name} answered without a registration id; check the Endpoint")
 
     def registrations(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
         """All registrations of a device, read in pages of `top`."""
@@ -302,6 +304,15 @@ async def _each(pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Registratio
 
 def _of_registration(id_: str) -> str:
     return f"/registrations/{quote(id_, safe='')}"
+
+
+def _id_at(location: str) -> str | None:
+    """The registration id that a location ends with."""
+    try:
+        last = urlsplit(location).path.rstrip("/").rpartition("/")[2]
+    except ValueError:
+        return None
+    return last if last.lower() not in _COLLECTIONS else None
 
 
 def _quoted(etag: str) -> str:
