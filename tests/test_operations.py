@@ -326,6 +326,14 @@ class TestARequestForARegistration:
         with pytest.raises(bulkload.CallFailed, match=r"hub devices: .*registration '?1-1-1'?"):
             Script(body).ask(lambda client: client.registration("1-1-1"))
 
+    @pytest.mark.parametrize("id_", ["", ".", ".."])
+    @pytest.mark.parametrize("name", ["registration", "delete_registration", "installation", "delete_installation"])
+    def test_whose_id_would_make_it_another_s_is_never_sent(self, name: str, id_: str) -> None:
+        script = Script(Reply(200))
+        with pytest.raises(bulkload.InputError, match="id"):
+            script.ask(lambda client: getattr(client, name)(id_))
+        assert script.seen == []
+
     def test_has_its_id_encoded(self) -> None:
         script = Script(Reply(204))
         script.ask(lambda client: client.delete_installation("a/b?c#d é"))

@@ -16,7 +16,7 @@ import tenacity
 
 from bulkload.client.call import LARGEST_ANSWER, Call, CallTransport
 from bulkload.client.settings import Requesting
-from bulkload.errors import CallFailed, Halt
+from bulkload.errors import CallFailed, Halt, InputError
 from bulkload.hub import Hub
 from bulkload.installation import Fields, shown
 from bulkload.pace import Pacer
@@ -179,7 +179,7 @@ class Client:
 
     async def installation(self, id: str) -> Fields | None:  # noqa: A002
         """One installation; None where there is none of this id. The service throttles this tightly."""
-        answer = await self._call("GET", f"/installations/{quote(id, safe='')}", accepts=(200, 404))
+        answer = await self._call("GET", _of_installation(id), accepts=(200, 404))
         if answer.status == 404:
             return None
         try:
@@ -192,7 +192,7 @@ class Client:
 
     async def delete_installation(self, id: str) -> None:  # noqa: A002
         """Delete an installation, if there is one: the service does not say."""
-        await self._call("DELETE", f"/installations/{quote(id, safe='')}", accepts=(200, 204, 404))
+        await self._call("DELETE", _of_installation(id), accepts=(200, 204, 404))
 
     # What they stand on.
 
@@ -303,7 +303,18 @@ async def _each(pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Registratio
 
 
 def _of_registration(id_: str) -> str:
-    return f"/registrations/{quote(id_, safe='')}"
+    return f"/registrations/{_named(id_)}"
+
+
+def _of_installation(id_: str) -> str:
+    return f"/installations/{_named(id_)}"
+
+
+def _named(id_: str) -> str:
+    """An id as a part of an address; one of these would name something larger, which DELETE would delete."""
+    if id_ in ("", ".", ".."):
+        raise InputError(f"{id_!r} is no id of a registration or an installation")
+    return quote(id_, safe="")
 
 
 def _id_at(location: str) -> str | None:
