@@ -615,6 +615,10 @@ class TestARefusal:
         assert words.startswith(f"hub devices: page 1 of the registrations of channel {HANDLE.digest}: ")
         assert len(script.seen) == 4
 
+    def test_is_what_an_acceptance_is_of_a_request_that_creates_nothing(self) -> None:
+        with pytest.raises(bulkload.CallFailed, match=r"page 1 of .*: 201 is no answer to this"):
+            Script(Reply(201, FEED)).ask(of_handle)
+
     @pytest.mark.parametrize("reply", [Reply(204), Reply(302, headers={"Location": "/login"})])
     def test_is_also_what_does_not_answer_like_a_hub(self, reply: Reply) -> None:
         with pytest.raises(bulkload.Halt, match="does not answer like a notification hub"):

@@ -281,12 +281,13 @@ class Client:
         if call.ended.done():
             # Whoever asked is gone.
             return
-        if ending.outcome is Outcome.ACCEPTED:
-            assert call.answer is not None
-            call.ended.set_result(call.answer)
-        else:
+        if ending.outcome is not Outcome.ACCEPTED:
             is_refused = ending.outcome is Outcome.REJECTED
             call.ended.set_exception(CallFailed(ending.detail or ending.outcome.word, is_refused=is_refused))
+        elif call.answer is None:
+            call.ended.set_exception(CallFailed(f"{ending.status} is no answer to this request"))
+        else:
+            call.ended.set_result(call.answer)
 
     def _halt(self, halt: Halt) -> None:
         self._halted = halt
