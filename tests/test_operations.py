@@ -635,6 +635,11 @@ REPEATED = {
     "as it is": SECRET,
     "in capitals": SECRET.upper(),
     "escaped": SECRET.replace("'", "&#39;"),
+    "doubled": SECRET.replace("'", "''"),
+    "percent-encoded": quote(SECRET, safe=""),
+    "as it is in the address": HANDLE.filter,
+    "encoded in small letters": quote(SECRET).replace("%2B", "%2b"),
+    "as it is in an address but for the slash": quote(SECRET.replace("'", "''"), safe="'/"),
 }
 
 

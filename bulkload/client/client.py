@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
@@ -35,6 +35,9 @@ TRIES_TO_READ = 3
 
 # What a location without an id ends with.
 _COLLECTIONS = ("", "registrations", "registrationids")
+
+# Which signs are not percent-encoded, by the habits of those who spell addresses.
+_LEFT_AS_THEY_ARE = ("", "'", "/", "/'", "!'()*", ":/?#[]@!$&'()*+,;=")
 
 _ENTRY = MappingProxyType({"Content-Type": "application/atom+xml;type=entry;charset=utf-8"})
 
@@ -137,9 +140,9 @@ class Client:
 
     def pages_of(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Page, None]:
         """All registrations of a device, page by page."""
-        secrets = _longest_first(value for _, value in handle.parts)
         path = f"/registrations/?$filter={handle.filter}"
-        return self._pages(path, f"the registrations of channel {handle.digest}", top=top, secrets=secrets)
+        what = f"the registrations of channel {handle.digest}"
+        return self._pages(path, what, top=top, secrets=_secrets(handle))
 
     def pages_with_tag(self, tag: str, *, top: int = TOP) -> AsyncGenerator[Page, None]:
         """Pages of all registrations that bear a tag."""
@@ -164,7 +167,7 @@ class Client:
         id_ = registration.registration_id or await self.create_registration_id()
         body = entry(replace(registration, registration_id=id_, etag=None, expiration_time=None))
         headers = {**_ENTRY, **({"If-Match": _quoted(etag)} if etag is not None else {})}
-        secrets = _longest_first(value for _, value in (registration.handle.parts if registration.handle else ()))
+        secrets = _secrets(registration.handle) if registration.handle is not None else ()
         path = _of_registration(id_)
         answer = await self._call("PUT", path, headers=headers, body=body, accepts=(200, 201), secrets=secrets)
         return self._only(answer, id_)
@@ -332,5 +335,8 @@ def _quoted(etag: str) -> str:
     return etag if etag == "*" or '"' in etag else f'W/"{etag}"'
 
 
-def _longest_first(values: Iterable[str]) -> list[str]:
-    return sorted(values, key=len, reverse=True)
+def _secrets(handle: Handle) -> list[str]:
+    """What an answer may repeat of a handle: its values, as they are and as addresses spell them, the longest first."""
+    values = {form for _, value in handle.parts for form in (value, value.replace("'", "''"))}
+    encoded = {quote(value, safe=safe) for value in values for safe in _LEFT_AS_THEY_ARE}
+    return sorted(values | encoded, key=len, reverse=True)
