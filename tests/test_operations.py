@@ -666,6 +666,16 @@ class TestAHandle:
         with pytest.raises(bulkload.CallFailed, match="400 a bad id: …"):
             script.ask(lambda client: client.put_registration(known))
 
+    def test_is_in_no_word_of_a_connection_that_took_too_long(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
+        # In aiohttp's own words.
+        address = f"https://h.example/devices/registrations/?$filter={HANDLE.filter}"
+        script = Script(Reply(raises=aiohttp.ConnectionTimeoutError(f"Connection timeout to host {address}")))
+        with pytest.raises(bulkload.Halt) as raised:
+            script.ask(of_handle)
+        assert "no connection: " in str(raised.value)
+        assert not hides_badly(chain(raised.value), caplog.text)
+
 
 def tasks() -> set[asyncio.Task[Any]]:
     """All tasks but the one that asks."""
