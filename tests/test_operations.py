@@ -710,6 +710,21 @@ class TestHaltingAndLeaving:
         gc.collect()
         assert caplog.text == ""
 
+    def test_leaving_ends_the_calls_of_others(self) -> None:
+        left: list[asyncio.Task[Any]] = []
+
+        async def ask(client: bulkload.Client) -> None:
+            left.extend(asyncio.create_task(client.installation(f"i{number}")) for number in range(10))
+            await asyncio.sleep(0.1)
+
+        async def asked() -> list[Any]:
+            await Script(Reply(takes=60))._asked(ask, {"workers": 2})
+            async with asyncio.timeout(SOON):
+                return await asyncio.gather(*left, return_exceptions=True)
+
+        ended = run_virtually(asked())
+        assert {(type(one), str(one)) for one in ended} == {(bulkload.Halt, "the client is closed")}
+
     @pytest.mark.parametrize("reply", [Reply(takes=60), Reply(503), error(429, "", Retry_After="60")])
     def test_cancelling_a_block_with_open_calls_hangs_nothing_and_leaves_no_task(self, reply: Reply) -> None:
         async def ask(client: bulkload.Client) -> None:

@@ -97,6 +97,7 @@ class Client:
     ) -> None:
         try:
             await self._upload.stop(0.0)
+            self._end_open(self._closed)
             await self._tasks.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:
             # One failure surfaces as one exception, with the cause that it came with.
@@ -278,7 +279,12 @@ class Client:
                 call.ended.exception()
 
     def _refuse(self) -> NoReturn:
-        raise self._halted or Halt("the client is closed")
+        raise self._closed
+
+    @property
+    def _closed(self) -> Halt:
+        """Why nothing is sent any more."""
+        return self._halted or Halt("the client is closed")
 
     def _settle(self, call: Call, ending: Ending) -> None:
         if call.ended.done():
@@ -294,6 +300,9 @@ class Client:
 
     def _halt(self, halt: Halt) -> None:
         self._halted = halt
+        self._end_open(halt)
+
+    def _end_open(self, halt: Halt) -> None:
         for call in self._open:
             if not call.ended.done():
                 call.ended.set_exception(halt)
