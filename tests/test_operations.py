@@ -779,6 +779,9 @@ class TestHaltingAndLeaving:
 
     async def test_a_client_outside_its_block_is_closed(self) -> None:
         client = bulkload.Client(HUB, bulkload.Requesting())
+        assert (client.in_flight, client.ceiling) == (0, None)
+        with pytest.raises(bulkload.Halt, match="the client is closed"):
+            await client.create_registration_id()
         async with client:
             assert repr(client) == "<Client of h.example/devices, 0 calls open>"
             assert (client.in_flight, client.ceiling) == (0, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import NoReturn, Self
+from typing import Self
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -63,6 +63,8 @@ class Client:
         self._numbers = count(1)
         self._open: set[Call] = set()
         self._halted: Halt | None = None
+        self._upload: Upload[Call] | None = None
+        self._pacer: Pacer | None = None
         self.requests = Requests()
 
     def __repr__(self) -> str:
@@ -76,13 +78,13 @@ class Client:
         )
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
-        self._pacer = Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic())
+        self._pacer = pacer = Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic())
         self._upload = Upload(
             self._transport,
             Signer(self._hub.url, self._hub.key_name, self._hub.key),
             settle=self._settle,
             halt=self._halt,
-            pacer=self._pacer,
+            pacer=pacer,
             backoff=Backoff(max_attempts=settings.max_attempts, record_timeout=settings.record_timeout),
             workers=settings.workers,
             tasks=self._tasks,
@@ -96,25 +98,26 @@ class Client:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
+            assert self._upload is not None
             await self._upload.stop(0.0)
-            self._end_open(self._closed)
             await self._tasks.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:
             # One failure surfaces as one exception, with the cause that it came with.
             failure = group.exceptions[0]
             raise failure from failure.__cause__
         finally:
+            self._end_open(self._closed)
             await self._transport.close()
 
     @property
     def in_flight(self) -> int:
         """Requests that are waiting for their answer."""
-        return self._upload.in_flight
+        return self._upload.in_flight if self._upload is not None else 0
 
     @property
     def ceiling(self) -> float | None:
         """What the hub takes, in requests per second; None while it has refused nothing."""
-        return self._pacer.ceiling
+        return self._pacer.ceiling if self._pacer is not None else None
 
     # Registrations.
 
@@ -265,8 +268,8 @@ class Client:
         )
         self._open.add(call)
         try:
-            if not await self._upload.admit(call):
-                self._refuse()
+            if self._upload is None or not await self._upload.admit(call):
+                raise self._closed
             return await call.ended
         except CallFailed as exc:
             if what is None:
@@ -277,9 +280,6 @@ class Client:
             if call.ended.done() and not call.ended.cancelled():
                 # Of one that a halt kept from being sent nobody else asks how it ended.
                 call.ended.exception()
-
-    def _refuse(self) -> NoReturn:
-        raise self._closed
 
     @property
     def _closed(self) -> Halt:
