@@ -247,10 +247,11 @@ async def test_a_retry_that_is_stopped_leaves_the_rest_exhausted(tmp_path: Path,
         assert server.sent == 20
 
 
-def test_every_public_name_is_used_from_outside() -> None:
-    tests = (Path(__file__), Path(__file__).with_name("test_operations.py"))
-    text = "".join(path.read_text(encoding="utf-8") for path in tests)
+def test_the_library_s_tests_use_every_public_name() -> None:
+    files = map(Path(__file__).with_name, ("test_library.py", "test_operations.py"))
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
     assert [name for name in bulkload.__all__ if not re.search(rf"\bbulkload\.{name}\b", text)] == []
+    assert all(hasattr(bulkload, name) for name in bulkload.__all__)
 
 
 def test_the_package_says_that_it_is_typed() -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import NoReturn, Self
+from typing import Self
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -16,7 +16,7 @@ import tenacity
 
 from bulkload.client.call import LARGEST_ANSWER, Call, CallTransport
 from bulkload.client.settings import Requesting
-from bulkload.errors import CallFailed, Halt
+from bulkload.errors import CallFailed, Halt, InputError
 from bulkload.hub import Hub
 from bulkload.installation import Fields, shown
 from bulkload.pace import Pacer
@@ -32,6 +32,12 @@ TOP = 100
 
 # An answer that cannot be read is asked for again this often: what cut it short may be over.
 TRIES_TO_READ = 3
+
+# What a location without an id ends with.
+_COLLECTIONS = ("", "registrations", "registrationids")
+
+# Which signs are not percent-encoded, by the habits of those who spell addresses.
+_LEFT_AS_THEY_ARE = ("", "'", "/", "/'", "!'()*", ":/?#[]@!$&'()*+,;=")
 
 _ENTRY = MappingProxyType({"Content-Type": "application/atom+xml;type=entry;charset=utf-8"})
 
@@ -57,6 +63,7 @@ class Client:
         self._numbers = count(1)
         self._open: set[Call] = set()
         self._halted: Halt | None = None
+        self._upload: Upload[Call] | None = None
         self.requests = Requests()
 
     def __repr__(self) -> str:
@@ -89,6 +96,7 @@ class Client:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
+            assert self._upload is not None
             await self._upload.stop(0.0)
             await self._tasks.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:
@@ -96,7 +104,13 @@ class Client:
             failure = group.exceptions[0]
             raise failure from failure.__cause__
         finally:
+            self._end_open(self._closed)
             await self._transport.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are waiting for their answer."""
+        return self._upload.in_flight if self._upload is not None else 0
 
     # Registrations.
 
@@ -104,11 +118,10 @@ class Client:
         """A new id for a registration, which is not created by that."""
         answer = await self._call("POST", "/registrationIDs/", headers=_ENTRY, accepts=(200, 201))
         # The specification promises the one, the service sends the other.
-        location = answer.headers.get("Content-Location") or answer.headers.get("Location") or ""
-        id_ = urlsplit(location).path.rstrip("/").rpartition("/")[2]
-        if not id_:
-            raise CallFailed(f"hub {self._hub.name} answered without a registration id; check the Endpoint")
-        return id_
+        for name in ("Content-Location", "Location"):
+            if id_ := _id_at(answer.headers.get(name, "")):
+                return id_
+        raise CallFailed(f"hub {self._hub.name} answered without a registration id; check the Endpoint")
 
     def registrations(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Registration, None]:
         """All registrations of a device, read in pages of `top`."""
@@ -124,9 +137,9 @@ class Client:
 
     def pages_of(self, handle: Handle, *, top: int = TOP) -> AsyncGenerator[Page, None]:
         """All registrations of a device, page by page."""
-        secrets = _longest_first(value for _, value in handle.parts)
         path = f"/registrations/?$filter={handle.filter}"
-        return self._pages(path, f"the registrations of channel {handle.digest}", top=top, secrets=secrets)
+        what = f"the registrations of channel {handle.digest}"
+        return self._pages(path, what, top=top, secrets=_secrets(handle))
 
     def pages_with_tag(self, tag: str, *, top: int = TOP) -> AsyncGenerator[Page, None]:
         """Pages of all registrations that bear a tag."""
@@ -151,7 +164,7 @@ class Client:
         id_ = registration.registration_id or await self.create_registration_id()
         body = entry(replace(registration, registration_id=id_, etag=None, expiration_time=None))
         headers = {**_ENTRY, **({"If-Match": _quoted(etag)} if etag is not None else {})}
-        secrets = _longest_first(value for _, value in (registration.handle.parts if registration.handle else ()))
+        secrets = _secrets(registration.handle) if registration.handle is not None else ()
         path = _of_registration(id_)
         answer = await self._call("PUT", path, headers=headers, body=body, accepts=(200, 201), secrets=secrets)
         return self._only(answer, id_)
@@ -166,7 +179,7 @@ class Client:
 
     async def installation(self, id: str) -> Fields | None:  # noqa: A002
         """One installation; None where there is none of this id. The service throttles this tightly."""
-        answer = await self._call("GET", f"/installations/{quote(id, safe='')}", accepts=(200, 404))
+        answer = await self._call("GET", _of_installation(id), accepts=(200, 404))
         if answer.status == 404:
             return None
         try:
@@ -179,7 +192,7 @@ class Client:
 
     async def delete_installation(self, id: str) -> None:  # noqa: A002
         """Delete an installation, if there is one: the service does not say."""
-        await self._call("DELETE", f"/installations/{quote(id, safe='')}", accepts=(200, 204, 404))
+        await self._call("DELETE", _of_installation(id), accepts=(200, 204, 404))
 
     # What they stand on.
 
@@ -251,8 +264,8 @@ class Client:
         )
         self._open.add(call)
         try:
-            if not await self._upload.admit(call):
-                self._refuse()
+            if self._upload is None or not await self._upload.admit(call):
+                raise self._closed
             return await call.ended
         except CallFailed as exc:
             if what is None:
@@ -264,22 +277,28 @@ class Client:
                 # Of one that a halt kept from being sent nobody else asks how it ended.
                 call.ended.exception()
 
-    def _refuse(self) -> NoReturn:
-        raise self._halted or Halt("the client is closed")
+    @property
+    def _closed(self) -> Halt:
+        """Why nothing is sent any more."""
+        return self._halted or Halt("the client is closed")
 
     def _settle(self, call: Call, ending: Ending) -> None:
         if call.ended.done():
             # Whoever asked is gone.
             return
-        if ending.outcome is Outcome.ACCEPTED:
-            assert call.answer is not None
-            call.ended.set_result(call.answer)
-        else:
+        if ending.outcome is not Outcome.ACCEPTED:
             is_refused = ending.outcome is Outcome.REJECTED
             call.ended.set_exception(CallFailed(ending.detail or ending.outcome.word, is_refused=is_refused))
+        elif call.answer is None:
+            call.ended.set_exception(CallFailed(f"{ending.status} is no answer to this request"))
+        else:
+            call.ended.set_result(call.answer)
 
     def _halt(self, halt: Halt) -> None:
         self._halted = halt
+        self._end_open(halt)
+
+    def _end_open(self, halt: Halt) -> None:
         for call in self._open:
             if not call.ended.done():
                 call.ended.set_exception(halt)
@@ -293,7 +312,27 @@ async def _each(pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Registratio
 
 
 def _of_registration(id_: str) -> str:
-    return f"/registrations/{quote(id_, safe='')}"
+    return f"/registrations/{_named(id_)}"
+
+
+def _of_installation(id_: str) -> str:
+    return f"/installations/{_named(id_)}"
+
+
+def _named(id_: str) -> str:
+    """An id as a part of an address; one of these would name something larger, which DELETE would delete."""
+    if id_ in ("", ".", ".."):
+        raise InputError(f"{id_!r} is no id of a registration or an installation")
+    return quote(id_, safe="")
+
+
+def _id_at(location: str) -> str | None:
+    """The registration id that a location ends with."""
+    try:
+        last = urlsplit(location).path.rstrip("/").rpartition("/")[2]
+    except ValueError:
+        return None
+    return last if last.lower() not in _COLLECTIONS else None
 
 
 def _quoted(etag: str) -> str:
@@ -301,5 +340,8 @@ def _quoted(etag: str) -> str:
     return etag if etag == "*" or '"' in etag else f'W/"{etag}"'
 
 
-def _longest_first(values: Iterable[str]) -> list[str]:
-    return sorted(values, key=len, reverse=True)
+def _secrets(handle: Handle) -> list[str]:
+    """What an answer may repeat of a handle: its values, as they are and as addresses spell them, the longest first."""
+    values = {form for _, value in handle.parts for form in (value, value.replace("'", "''"))}
+    encoded = {quote(value, safe=safe) for value in values for safe in _LEFT_AS_THEY_ARE}
+    return sorted(values | encoded, key=len, reverse=True)

@@ -99,6 +99,9 @@ def _words(exc: Exception, fault: Fault) -> str:
             return "the hub closed it without an answer"
         case aiohttp.ClientPayloadError():
             return "the answer was cut short"
+        case aiohttp.ConnectionTimeoutError():
+            # Its own words hold the address, and that may hold a handle.
+            return f"not within {CONNECT_TIMEOUT:g} s"
         case aiohttp.ClientResponseError() | ValueError() if fault is Fault.BROKEN:
             return "what came is no HTTP answer"
     cause = getattr(exc, "os_error", None) or getattr(exc, "certificate_error", None) or exc
