@@ -15,6 +15,7 @@ import orjson
 import tenacity
 
 from bulkload.client.call import LARGEST_ANSWER, Call, CallTransport
+from bulkload.client.open_files import connections_within_limit
 from bulkload.client.settings import Requesting
 from bulkload.errors import CallFailed, Halt, InputError
 from bulkload.hub import Hub
@@ -71,9 +72,10 @@ class Client:
 
     async def __aenter__(self) -> Self:
         settings = self._settings
+        workers = connections_within_limit(settings.workers)
         ca_file = Path(settings.ca_file) if settings.ca_file is not None else None
         self._transport = CallTransport(
-            self._hub, connections=settings.workers, api_version=settings.api_version, ca_file=ca_file
+            self._hub, connections=workers, api_version=settings.api_version, ca_file=ca_file
         )
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
@@ -82,9 +84,9 @@ class Client:
             Signer(self._hub.url, self._hub.key_name, self._hub.key),
             settle=self._settle,
             halt=self._halt,
-            pacer=Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic()),
+            pacer=Pacer(cap=settings.rate, workers=workers, now=time.monotonic()),
             backoff=Backoff(max_attempts=settings.max_attempts, record_timeout=settings.record_timeout),
-            workers=settings.workers,
+            workers=workers,
             tasks=self._tasks,
             clock=time.monotonic,
             traits=settings.traits,

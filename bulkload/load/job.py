@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bulkload.client import AiohttpTransport
+from bulkload.client.open_files import connections_within_limit
 from bulkload.dead_letters import DeadLetters
 from bulkload.errors import BUG, BulkloadError, Stop
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Session, State, read_state
 from bulkload.ledger.lock import held
-from bulkload.load.open_files import connections_within_limit
 from bulkload.load.session import LiveSession, Supply
 from bulkload.load.settings import Settings
 from bulkload.reading import LEAVES_ALL_OUT
