@@ -37,9 +37,9 @@ async def test_what_is_put_off_comes_again_after_its_time() -> None:
 
 async def test_while_too_many_wait_no_new_one_is_taken() -> None:
     visits = Revisiting(things(5), most_waiting=2)
-    for expected in (0, 1):
+    for expected, seconds in ((0, 0.05), (1, 3600)):
         assert await visits.next() == expected
-        visits.put_off(expected, 0.05 + expected / 100)
+        visits.put_off(expected, seconds)
     assert visits.waiting == 2
     assert [await visits.next(), await visits.next(), await visits.next()] == [0, 2, 3]
 
