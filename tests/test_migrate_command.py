@@ -192,7 +192,8 @@ class TestInterruptions:
                     started.kill()
                 else:
                     started.signal(signal.SIGINT)
-                    assert started.finish().code == 5
+                    # It may have been through by then.
+                    assert started.finish().code in (5, 0)
             deleted = hub.statistics["deleted"]
             assert served(hub) == channels
         ended = commands.run(*command, "--json", cwd=tmp_path, env=hub.env)

@@ -5,6 +5,7 @@ that belongs to the installation. So no channel is ever without both, wherever t
 """
 
 import asyncio
+import logging
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
@@ -24,6 +25,8 @@ from bulkload.migrate.loaded import Loaded, LoadedChannel
 from bulkload.migrate.revisiting import Revisiting
 from bulkload.migrate.summary import DeletionSummary
 from bulkload.registration import Registration
+
+log = logging.getLogger("bulkload")
 
 # An installation shows among the registrations within seconds; one that does not is looked for ever less often.
 FIRST_PAUSE = 1.0
@@ -230,6 +233,7 @@ class Deletion(OldRegistrations):
     async def _ask(self, client: Client) -> DeletionSummary:
         with await held(lambda: MigrationLedger(self._path, hub=self._hub), self._wait_lock) as ledger:
             self._ledger = ledger
+            log.info("%s, ledger %s: deletes what was replaced", self._loaded, self._path)
             return await super()._ask(client)
 
     def _is_done(self, channel: LoadedChannel) -> bool:

@@ -36,6 +36,7 @@ class Loaded:
 
     def __init__(self, devices: Path, ledger: Path, *, hub: Hub) -> None:
         self._ledger = ledger
+        self._hub = hub
         self._name = printable(str(ledger))
         self._state = read_state(ledger)
         if self._state.run.hub != hub.identity:
@@ -47,6 +48,9 @@ class Loaded:
 
     def __repr__(self) -> str:
         return f"<Loaded {self._source.name} by {self._name}>"
+
+    def __str__(self) -> str:
+        return f"{self._source.name}, loaded into hub {self._hub.name} at {self._hub.host} by {self._name}"
 
     @property
     def consumed(self) -> int:

@@ -21,11 +21,12 @@ from bulkload.mapping.mapping import Mapping as AnyMapping
 from bulkload.migrate.asking import Asked, Stoppable
 from bulkload.migrate.channels import read_channels
 from bulkload.migrate.handles import Handles
-from bulkload.migrate.ledger import MigrationLedger
+from bulkload.migrate.ledger import MigrationLedger, Reached
 from bulkload.migrate.output import Output
 from bulkload.migrate.summary import MigrationSummary
 from bulkload.registration import Conflict, FeedError, Handle, Registration, fold, read
-from bulkload.source import Broken, FileSource, Source
+from bulkload.source import START, Broken, FileSource, Source
+from bulkload.source.files import printable
 from bulkload.upload import Requests
 
 log = logging.getLogger("bulkload")
@@ -116,11 +117,9 @@ class Migration(Stoppable[MigrationSummary]):
         with await held(lambda: MigrationLedger(self._path, hub=hub, what=what), self._wait_lock) as ledger:
             self._ledger = ledger
             reached = ledger.reached
+            log.info("%s: %s", self._named(what), _begins(reached))
             if reached.is_written:
-                log.info("ledger %s: all was written before; it is read anew", self._path)
                 ledger.begin_anew(what)
-            elif reached.is_read or reached.token is not None or reached.place.offset:
-                log.info("ledger %s: the reading goes on where it was left", self._path)
             if not ledger.reached.is_read:
                 await self._read(ledger)
                 if self._can_finish:
@@ -139,6 +138,12 @@ class Migration(Stoppable[MigrationSummary]):
         if self._export is not None:
             return f"the export {await self._export.fingerprint()}"
         return "handles" if self._handles is not None else "all registrations"
+
+    def _named(self, what: str) -> str:
+        where = f" of hub {self._hub.name} at {self._hub.host}" if self._hub is not None else ""
+        source = self._export.name if self._export is not None else f"{what}{where}"
+        ledger = f", ledger {printable(str(self._path))}" if self._path is not None else ""
+        return f"{source} to {self._output.name or 'standard output'}{ledger}"
 
     # Reading.
 
@@ -320,6 +325,12 @@ class Migration(Stoppable[MigrationSummary]):
             if part is not None:
                 consumed, size = part.consumed, part.size
         return Asked(f"{counts.read:,} registrations read", consumed, size, self.elapsed)
+
+
+def _begins(reached: Reached) -> str:
+    if reached.is_written:
+        return "starts anew, it was finished before"
+    return "continues" if reached.is_read or reached.token is not None or reached.place != START else "starts"
 
 
 _CONFLICTS: dict[Conflict, str] = {
