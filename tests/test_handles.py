@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from bulkload.errors import InputError
-from bulkload.migrate.handles import STANDARD_INPUT, TOGETHER, Handles, Unusable
+from bulkload.migrate.handles import LONGEST_LINE, STANDARD_INPUT, TOGETHER, Handles, Unusable
 from bulkload.registration import Handle
 
 SECRET = "a:secret"
@@ -97,6 +97,14 @@ async def test_a_line_that_is_none_is_told_by_its_place_and_the_next_is_read(
     unusable, after = await read(file, line + b"\n00ff\n")
     assert unusable == Unusable(f"{file} line 1", reason)
     assert "secret" not in reason
+    assert after == Handle.device_token("00ff")
+
+
+async def test_a_line_may_be_as_long_as_the_longest_and_no_longer(file: Path) -> None:
+    longest = b"x" * LONGEST_LINE
+    fits, too_long, after = await read(file, longest + b"\n" + longest + b"x\n" + b"00ff")
+    assert fits == Handle.gcm_registration_id(longest.decode())
+    assert too_long == Unusable(f"{file} line 2", "it is longer than 64 KiB")
     assert after == Handle.device_token("00ff")
 
 

@@ -92,12 +92,13 @@ def _batches(file: str) -> Iterator[list[_Line]]:
         with _opened(file) as lines:
             batch: list[_Line] = []
             number = 0
-            while text := lines.readline(LONGEST_LINE):
+            # A byte more than the longest tells that there is more, or that the line ends there.
+            while text := lines.readline(LONGEST_LINE + 1):
                 number += 1
-                is_too_long = len(text) == LONGEST_LINE
                 rest = text
-                while len(rest) == LONGEST_LINE and not rest.endswith(b"\n"):
-                    rest = lines.readline(LONGEST_LINE)
+                while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
+                    rest = lines.readline(LONGEST_LINE + 1)
+                is_too_long = len(text.rstrip(b"\r\n")) > LONGEST_LINE
                 batch.append(_Line(f"{name} line {number:,}", text, is_too_long))
                 if len(batch) == TOGETHER:
                     yield batch
