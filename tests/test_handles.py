@@ -124,6 +124,16 @@ async def test_several_workers_share_them(file: Path) -> None:
     assert sorted(keys) == sorted(f"x{line}" for line in range(2000))
 
 
+async def test_what_is_read_is_told_against_the_whole_size(file: Path) -> None:
+    content = b"\n00ff\n" + b"x" * 3 * LONGEST_LINE + b"\n\xff"
+    written(file, content)
+    handles = Handles([Handle.device_token("00")], [str(file), str(file)])
+    size = 2 * len(content) + 1
+    assert (handles.consumed, handles.size, repr(handles)) == (0, size, f"<Handles 0 of {size} read>")
+    await taken(handles)
+    assert handles.consumed == size
+
+
 @pytest.mark.parametrize(("name", "words"), [("missing", "No such file"), ("", "Is a directory")])
 async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, words: str) -> None:
     path = tmp_path / name
