@@ -100,7 +100,7 @@ def _batches(file: str) -> Iterator[list[_Line]]:
                 while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
                     rest = lines.readline(LONGEST_LINE + 1)
                     size += len(rest)
-                is_too_long = len(text.rstrip(b"\r\n")) > LONGEST_LINE
+                is_too_long = size - len(rest) + len(rest.rstrip(b"\r\n")) > LONGEST_LINE
                 batch.append(_Line(f"{name} line {number:,}", b"" if is_too_long else text, size, is_too_long))
                 if len(batch) == TOGETHER:
                     yield batch
