@@ -244,7 +244,8 @@ class TestReadingOn:
         assert (stopped.exit_code, stopped.outcome, stopped.reason) == (5, "stopped", "told to")
         assert not path.exists()
         summary = await migrate(hub, path, top=2)
-        assert (summary.written, stopped.read + summary.read) == (30, 30)
+        assert (summary.written, summary.read) == (30, 30)
+        assert summary.requests.sent < 12
 
     async def test_a_token_that_is_not_known_any_more_lets_the_reading_begin_anew(
         self, hub: Hub, tmp_path: Path

@@ -46,6 +46,7 @@ LEDGER = ".migrate"
 @flag(
     "--ledger", envvar=None, type=click.Path(path_type=Path), help="Where the state is kept.  [default: FILE.migrate]"
 )
+@flag("--wait-lock", type=Duration(), default="0s", help="Wait this long for a ledger that another run holds.")
 @top_flag
 @calling_flags
 @attended_flags("summary")
@@ -112,6 +113,7 @@ def _make_installations(files: tuple[str, ...], flags: dict[str, Any]) -> int:
         export=FileSource(export, Layout(format="ndjson")) if export is not None else None,
         folding=folding,
         ledger=ledger,
+        wait_lock=flags.pop("wait_lock"),
         top=top,
         resume=command_line() if STANDARD_INPUT not in files else None,
     )
@@ -131,6 +133,7 @@ def _delete_old(files: tuple[str, ...], flags: dict[str, Any]) -> int:
     if is_plan and is_json:
         raise InputError("--json and --plan both write to standard output; take one away")
     visible_within: float = flags.pop("visible_within")
+    wait_lock: float = flags.pop("wait_lock")
     top: int = flags.pop("top")
     ledger = _ledger(flags, devices)
     calling = Calling(flags)
@@ -146,6 +149,7 @@ def _delete_old(files: tuple[str, ...], flags: dict[str, Any]) -> int:
             visible_within=visible_within,
             top=top,
             ledger=ledger,
+            wait_lock=wait_lock,
             resume=command_line(),
         )
     )

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -64,7 +64,6 @@ class Client:
         self._open: set[Call] = set()
         self._halted: Halt | None = None
         self._upload: Upload[Call] | None = None
-        self._pacer: Pacer | None = None
         self.requests = Requests()
 
     def __repr__(self) -> str:
@@ -78,13 +77,12 @@ class Client:
         )
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
-        self._pacer = pacer = Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic())
         self._upload = Upload(
             self._transport,
             Signer(self._hub.url, self._hub.key_name, self._hub.key),
             settle=self._settle,
             halt=self._halt,
-            pacer=pacer,
+            pacer=Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic()),
             backoff=Backoff(max_attempts=settings.max_attempts, record_timeout=settings.record_timeout),
             workers=settings.workers,
             tasks=self._tasks,
@@ -113,11 +111,6 @@ class Client:
     def in_flight(self) -> int:
         """Requests that are waiting for their answer."""
         return self._upload.in_flight if self._upload is not None else 0
-
-    @property
-    def ceiling(self) -> float | None:
-        """What the hub takes, in requests per second; None while it has refused nothing."""
-        return self._pacer.ceiling if self._pacer is not None else None
 
     # Registrations.
 
@@ -222,8 +215,11 @@ class Client:
             seen.add(hash(token))
 
     async def _page(self, path: str, what: str, secrets: Sequence[str]) -> Page:
+        with suppress(FeedError):
+            return await self._read_page(path, what, secrets)
+        # Only now: where the first answer can be read, this would be a tenth of what a page costs.
         tries = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(TRIES_TO_READ),
+            stop=tenacity.stop_after_attempt(TRIES_TO_READ - 1),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
             retry=tenacity.retry_if_exception_type(FeedError),
             reraise=True,

@@ -1,16 +1,36 @@
 """One run at a time for a ledger: the kernel's lock on the file itself, which goes with its process."""
 
+import asyncio
 import fcntl
 import os
 import stat
+import time
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from bulkload.errors import InputError, LedgerLocked
 
+T = TypeVar("T")
+
 # Only its owner reads a ledger: it names devices.
 MODE = 0o600
+
+# How often a ledger that another run holds is tried again.
+PAUSE = 0.2
+
+
+async def held(hold: Callable[[], T], wait: float) -> T:
+    """What `hold` gives, tried again for so many seconds while another run holds the ledger."""
+    give_up = time.monotonic() + wait
+    while True:
+        try:
+            return hold()
+        except LedgerLocked:
+            if time.monotonic() >= give_up:
+                raise
+            await asyncio.sleep(PAUSE)
 
 
 class Lock:

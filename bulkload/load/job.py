@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -12,9 +11,10 @@ from typing import Any, TypeVar
 
 from bulkload.client import AiohttpTransport
 from bulkload.dead_letters import DeadLetters
-from bulkload.errors import BUG, BulkloadError, LedgerLocked, Stop
+from bulkload.errors import BUG, BulkloadError, Stop
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Session, State, read_state
+from bulkload.ledger.lock import held
 from bulkload.load.open_files import connections_within_limit
 from bulkload.load.session import LiveSession, Supply
 from bulkload.load.settings import Settings
@@ -29,9 +29,6 @@ T = TypeVar("T")
 log = logging.getLogger("bulkload")
 
 VERSION = version("bulkload")
-
-# How often a ledger that another run holds is tried again.
-LOCK_PAUSE = 0.2
 
 
 class Job(ABC):
@@ -164,14 +161,7 @@ class Job(ABC):
 
     async def _held(self, hold: Callable[[], Ledger]) -> Ledger:
         """The ledger, waiting while another run holds it."""
-        give_up = time.monotonic() + self._settings.wait_lock
-        while True:
-            try:
-                return hold()
-            except LedgerLocked:
-                if time.monotonic() >= give_up:
-                    raise
-                await asyncio.sleep(LOCK_PAUSE)
+        return await held(hold, self._settings.wait_lock)
 
     def _named(self) -> str:
         return f"{', '.join(self._names)} to hub {self._hub.name} at {self._hub.host}, ledger {self._ledger_name}"

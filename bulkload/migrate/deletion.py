@@ -16,6 +16,7 @@ import orjson
 from bulkload.client import Client, Requesting
 from bulkload.errors import CallFailed, Stop
 from bulkload.hub import Hub
+from bulkload.ledger.lock import held
 from bulkload.migrate.asking import Asked, Asking
 from bulkload.migrate.channels import side_by_side
 from bulkload.migrate.ledger import MigrationLedger
@@ -68,6 +69,7 @@ class OldRegistrations(Asking[DeletionSummary]):
         visible_within: float,
         top: int,
         ledger: Path | None,
+        wait_lock: float = 0.0,
         resume: str | None = None,
     ) -> None:
         super().__init__(hub, requesting)
@@ -76,6 +78,7 @@ class OldRegistrations(Asking[DeletionSummary]):
         self._top = top
         self._hub = hub.identity
         self._path = ledger
+        self._wait_lock = wait_lock
         self._resume = resume
         self._counts = _Counts()
         self._visits: Revisiting[_Visit] | None = None
@@ -225,7 +228,7 @@ class Deletion(OldRegistrations):
     _uncommitted = 0
 
     async def _ask(self, client: Client) -> DeletionSummary:
-        with MigrationLedger(self._path, hub=self._hub) as ledger:
+        with await held(lambda: MigrationLedger(self._path, hub=self._hub), self._wait_lock) as ledger:
             self._ledger = ledger
             return await super()._ask(client)
 

@@ -6,6 +6,7 @@ list; once the installations are written they are wiped from it, and what stays 
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import NamedTuple, Self
 
 import orjson
 
-from bulkload.errors import InputError
+from bulkload.errors import Halt, InputError
 from bulkload.ledger.ledger import now
 from bulkload.ledger.lock import Lock
-from bulkload.ledger.schema import MAGIC, broken, connect, is_unmade, require_sqlite, unusable
+from bulkload.ledger.schema import MAGIC, connect, is_unmade, require_sqlite, unusable
 from bulkload.registration import Handle, Registration
 from bulkload.source import START, Place
 
@@ -97,10 +98,14 @@ class MigrationLedger:
     ) -> None:
         try:
             self.commit()
-            self._connection.execute("PRAGMA journal_mode = DELETE")
-        except sqlite3.OperationalError:
-            # Somebody is reading it: SQLite folds the log in when it is opened next.
-            pass
+            # Fails where somebody is reading it: SQLite folds the log in when it is opened next.
+            with suppress(sqlite3.OperationalError):
+                self._connection.execute("COMMIT")
+                self._connection.execute("PRAGMA journal_mode = DELETE")
+        except Halt:
+            # A disk that is full was told of already, and would be told of again.
+            if exc is None:
+                raise
         finally:
             self._connection.close()
             self._release()
@@ -240,7 +245,7 @@ class MigrationLedger:
             self._connection.execute("VACUUM")
             self._connection.execute("BEGIN")
         except sqlite3.Error as exc:
-            raise broken(self._name, exc) from exc
+            raise self._broken(exc) from exc
 
     # Deleting.
 
@@ -260,16 +265,19 @@ class MigrationLedger:
             self._connection.execute("COMMIT")
             self._connection.execute("BEGIN")
         except sqlite3.Error as exc:
-            raise broken(self._name, exc) from exc
+            raise self._broken(exc) from exc
 
     def _write(self, statement: str, values: tuple[object, ...] = ()) -> None:
         try:
             self._connection.execute(statement, values)
         except sqlite3.Error as exc:
-            raise broken(self._name, exc) from exc
+            raise self._broken(exc) from exc
 
     def _write_all(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         try:
             self._connection.executemany(statement, rows)
         except sqlite3.Error as exc:
-            raise broken(self._name, exc) from exc
+            raise self._broken(exc) from exc
+
+    def _broken(self, exc: sqlite3.Error) -> Halt:
+        return Halt(f"ledger {self._name} cannot be written: {exc}; make room and run the same command again")

@@ -15,6 +15,7 @@ from bulkload.client import Client, Requesting
 from bulkload.errors import CallFailed, Halt, Stop
 from bulkload.hub import Hub
 from bulkload.installation import Fields, Flaw
+from bulkload.ledger.lock import held
 from bulkload.mapping import MappingFlags, build
 from bulkload.mapping.mapping import Mapping as AnyMapping
 from bulkload.migrate.asking import Asked, Stoppable
@@ -88,6 +89,7 @@ class Migration(Stoppable[MigrationSummary]):
         export: FileSource | None = None,
         folding: Folding,
         ledger: Path | None,
+        wait_lock: float = 0.0,
         top: int,
         resume: str | None = None,
     ) -> None:
@@ -101,6 +103,7 @@ class Migration(Stoppable[MigrationSummary]):
         self._platforms = folding.platforms
         self._mapping = folding.mapping()
         self._path = ledger
+        self._wait_lock = wait_lock
         self._top = top
         self._resume = resume if ledger is not None else None
         self._counts = _Counts()
@@ -110,7 +113,7 @@ class Migration(Stoppable[MigrationSummary]):
     async def _work(self) -> MigrationSummary:
         what = await self._what()
         hub = self._hub.identity if self._hub is not None and self._export is None else "none"
-        with MigrationLedger(self._path, hub=hub, what=what) as ledger:
+        with await held(lambda: MigrationLedger(self._path, hub=hub, what=what), self._wait_lock) as ledger:
             self._ledger = ledger
             reached = ledger.reached
             if reached.is_written:
@@ -231,16 +234,28 @@ class Migration(Stoppable[MigrationSummary]):
         """Fold channel after channel; the output is there once it is whole."""
         self._is_writing = True
         ledger.commit()
+        # From here on all sessions' registrations are counted, each once.
+        self._counts.read = self._counts.unknown = self._counts.tiles = 0
         async with self._output as output:
             channels = ledger.channels()
             while lines := list(self._lines(islice(channels, FOLDED_TOGETHER))):
                 await output.write(line for line in lines if line)
                 await asyncio.sleep(0)
-            await output.leave_out(ledger.left_out())
+            await output.leave_out(self._left_out(ledger))
+
+    def _left_out(self, ledger: MigrationLedger) -> Iterator[bytes]:
+        for line in ledger.left_out():
+            self._counts.read += 1
+            if "raw" in orjson.loads(line):
+                self._counts.unknown += 1
+            else:
+                self._counts.tiles += 1
+            yield line
 
     def _lines(self, channels: Iterator[list[Registration]]) -> Iterator[bytes]:
         for registrations in channels:
             self._counts.channels += 1
+            self._counts.read += len(registrations)
             folded = fold(registrations, platforms=self._platforms)
             self._counts.conflicts.update(folded.conflicts)
             if folded.conflicts:

@@ -35,7 +35,7 @@ class Summary(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationSummary:
-    """What was read, and what was made of it. Counts of what was read are those of this session."""
+    """What was read in all sessions, and what was made of it; of one that was stopped, what that one read."""
 
     outcome: EndedAs
     exit_code: int

@@ -1,6 +1,6 @@
 """What a registration is: reading it from the service's XML, writing it, and folding several into an installation."""
 
-from bulkload.registration.atom import FeedError, FeedReader, read
+from bulkload.registration.atom import UNKNOWN, FeedError, FeedReader, read
 from bulkload.registration.family import FAMILIES, FAMILY_OF_PLATFORM, SUFFIX, TEMPLATE, Family
 from bulkload.registration.folding import Conflict, Folded, fold
 from bulkload.registration.handle import Handle, read_filter
@@ -12,6 +12,7 @@ __all__ = [
     "FAMILY_OF_PLATFORM",
     "SUFFIX",
     "TEMPLATE",
+    "UNKNOWN",
     "Conflict",
     "Family",
     "FeedError",

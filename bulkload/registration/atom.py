@@ -20,7 +20,8 @@ from bulkload.registration.registration import Registration, Template
 _TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
-_UNKNOWN = "unknown"
+# What is no registration at all.
+UNKNOWN = "unknown"
 
 # A root's name that may be told, such as html: no handle is so short and of letters only.
 _WORD = re.compile("[A-Za-z]{1,16}")
@@ -72,20 +73,26 @@ class FeedReader:
     # What the parser calls.
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        name = _local(tag)
+        if self._entry is None and not self._begins(_local(tag)):
+            return
+        assert self._entry is not None
+        self._entry.start(tag, attributes)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise FeedError("it is nested too deeply")
+
+    def _begins(self, name: str) -> bool:
+        """Whether an entry begins with an element outside of any."""
         if self._root is None:
             self._root = name
             if name not in ("feed", "entry") and not name.endswith(SUFFIX):
                 root = f", whose root is {name!r}" if _WORD.fullmatch(name) else ""
                 raise FeedError(f"it is XML of another kind{root}")
-        if self._entry is None and name != "feed" and (self._root != "feed" or name == "entry"):
-            self._entry = TreeBuilder()
-            self._depth = 0
-        if self._entry is not None:
-            self._entry.start(tag, attributes)
-            self._depth += 1
-            if self._depth > _DEEPEST:
-                raise FeedError("it is nested too deeply")
+        if name == "feed" or (self._root == "feed" and name != "entry"):
+            return False
+        self._entry = TreeBuilder()
+        self._depth = 0
+        return True
 
     def data(self, text: str) -> None:
         if self._entry is not None:
@@ -125,7 +132,7 @@ def _error(exc: Exception) -> FeedError:
 def _registration(entry: Element) -> Registration:
     description = next((element for element in entry.iter() if _local(element.tag).endswith(SUFFIX)), None)
     if description is None:
-        return Registration(kind=_UNKNOWN, raw=tostring(entry, encoding="unicode"))
+        return Registration(kind=UNKNOWN, raw=tostring(entry, encoding="unicode"))
     kind = _kind(description)
     parts = {_local(child.tag): child for child in description}
     family = FAMILIES.get(kind.removesuffix(TEMPLATE))
@@ -148,7 +155,7 @@ def _kind(description: Element) -> str:
     name = _local(description.tag)
     if name == SUFFIX:
         name = description.get(_TYPE, "").rpartition(":")[2]
-    return name.removesuffix(SUFFIX) or _UNKNOWN
+    return name.removesuffix(SUFFIX) or UNKNOWN
 
 
 def _handle(family: Family, parts: dict[str, Element]) -> Handle | None:

@@ -13,6 +13,9 @@ ATOM = "http://www.w3.org/2005/Atom"
 SERVICE_BUS = "http://schemas.microsoft.com/netservices/2010/10/servicebus/connect"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 
+# Nearly every text, told in one look: a third of what it takes to escape it.
+_is_plain = re.compile("[ !-%'-;=?-~]*").fullmatch
+
 # XML has no way to write these.
 _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -71,6 +74,8 @@ def _element(name: str, text: str | None) -> str:
 
 def escaped(text: str) -> str:
     """A text between tags; a carriage return would not survive an XML reader as itself."""
+    if _is_plain(text):
+        return text
     return escape(_writable(text), {"\r": "&#xD;"})
 
 

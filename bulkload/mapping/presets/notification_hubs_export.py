@@ -1,8 +1,7 @@
 """Notification Hubs: the blob that its own export job writes.
 
 Azure documentation, "Export and import Azure Notification Hubs registrations in bulk": registrations serialized in
-XML, one per row. What a registration is, and that an installation is stored as several of them, is said in
-`bulkload.registration`.
+XML, one per row.
 
 A mapping sees one line at a time, so that the registrations of a device are not folded into one installation. Left out
 are registrations of secondary tiles, whose channel is the tile's alone, and the headers of Apple's templates, which an
@@ -15,21 +14,26 @@ from bulkload.installation import Fields
 from bulkload.mapping.flags import MappingFlags
 from bulkload.mapping.preset import Preset
 from bulkload.mapping.presets.values import REPAIRS
-from bulkload.registration import Registration, Template, read
+from bulkload.registration import UNKNOWN, FeedError, Registration, Template, read
 
-# What a template is called that has no name: installations keep theirs by names.
+# What a template without a name is called: a device has its lines one by one, so no other is known beside it.
 _NAMELESS = "template"
 
 
 def _read(text: bytes) -> Fields:
-    found = read(text)
-    if len(found) != 1 or found[0].family is None:
-        raise ValueError("it is not one registration of a known kind")
-    return _installation(found[0])
+    try:
+        found = read(text)
+    except FeedError as exc:
+        raise ValueError(f"not an XML text either: {exc}") from exc
+    if not found or found[0].kind == UNKNOWN:
+        raise ValueError("no registration is in its XML")
+    return _fields(found[0])
 
 
-def _installation(registration: Registration) -> Fields:
-    template = registration.template
+def _fields(registration: Registration) -> Fields:
+    handle, template = registration.handle, registration.template
+    name = (template.name if template is not None else None) or _NAMELESS
+    is_part = registration.installation_id is not None
     fields: Fields = {
         "RegistrationId": registration.registration_id,
         "ExpirationTime": registration.expiration_time,
@@ -37,24 +41,21 @@ def _installation(registration: Registration) -> Fields:
         "installationId": registration.installation_id,
         "userId": registration.user_id,
         "platform": registration.platform,
-        "pushChannel": registration.handle.push_channel if registration.handle is not None else None,
-        "tags": _tags(registration),
-        "templates": {template.name or _NAMELESS: _written(template)} if template is not None else None,
+        "pushChannel": handle.push_channel if handle is not None else None,
+        "tags": [tag for tag in registration.tags if not _is_system(tag) and not (is_part and tag == name)],
+        "templates": {name: _template(template)} if template is not None and template.body else None,
         "pushVariables": dict(registration.push_variables),
     }
-    return {name: value for name, value in fields.items() if value}
+    return {field: value for field, value in fields.items() if value}
 
 
-def _tags(registration: Registration) -> list[str]:
-    """Its own tags: a template that is a part of an installation bears its name as one."""
-    is_part = registration.installation_id is not None
-    names = registration.template.name_tags if registration.template is not None and is_part else ()
-    return [tag for tag in registration.own_tags if tag not in names]
+def _is_system(tag: str) -> bool:
+    return tag.startswith(("$InstallationId:{", "$UserId:{"))
 
 
-def _written(template: Template) -> dict[str, Any]:
-    contents = {"body": template.body, "headers": dict(template.headers), "expiry": template.expiry}
-    return {name: value for name, value in contents.items() if value}
+def _template(template: Template) -> dict[str, Any]:
+    told = {"body": template.body, "headers": dict(template.headers), "expiry": template.expiry}
+    return {name: value for name, value in told.items() if value}
 
 
 NOTIFICATION_HUBS_EXPORT = Preset(
