@@ -376,6 +376,8 @@ def test_what_an_export_tells_can_be_asked_for_by_its_own_names() -> None:
         ),
         b'<!DOCTYPE a SYSTEM "http://localhost/x"><a/>',
         b"<a>" * 10_000,
+        exported("Nokia", "<DeviceToken>00FF</DeviceToken>"),
+        exported("", "<DeviceToken>00FF</DeviceToken>"),
     ],
 )
 def test_a_line_that_is_no_registration_is_a_flaw(text: bytes) -> None:

@@ -27,6 +27,8 @@ def _read(text: bytes) -> Fields:
         raise ValueError(f"not an XML text either: {exc}") from exc
     if not found or found[0].kind == UNKNOWN:
         raise ValueError("no registration is in its XML")
+    if found[0].family is None:
+        raise ValueError("its registration is of a kind that is not known")
     return _fields(found[0])
 
 
