@@ -326,6 +326,41 @@ def test_an_exported_installation_keeps_its_ids() -> None:
     assert template["templates"].keys() == {"welcome"}
 
 
+def exported(kind: str, inner: str) -> bytes:
+    """A line of an export."""
+    bus = "http://schemas.microsoft.com/netservices/2010/10/servicebus/connect"
+    return f'<{kind}RegistrationDescription xmlns="{bus}">{inner}</{kind}RegistrationDescription>'.encode()
+
+
+@pytest.mark.parametrize(
+    ("tags", "template", "kept"),
+    [
+        ("$InstallationId:{i},a,t", "t", ["a"]),
+        ("$InstallationId:{i},a,one, two", "one, two", ["a"]),
+        ("$InstallationId:{i},a,template", None, ["a", "template"]),
+        ("a,t", "t", ["a", "t"]),
+    ],
+)
+def test_the_name_of_an_exported_installation_s_template_is_none_of_its_tags(
+    tags: str, template: str | None, kept: list[str]
+) -> None:
+    body = f"<BodyTemplate>{{}}</BodyTemplate><TemplateName>{template}</TemplateName>" if template else ""
+    inner = f"<RegistrationId>1-1-1</RegistrationId><Tags>{tags}</Tags><DeviceToken>00FF</DeviceToken>{body}"
+    (record,) = intake("notification-hubs-export").records(exported("AppleTemplate" if template else "Apple", inner))
+    assert isinstance(record, Installation)
+    assert record.fields["tags"] == kept
+
+
+def test_what_an_export_tells_can_be_asked_for_by_its_own_names() -> None:
+    inner = (
+        "<RegistrationId>1-1-1</RegistrationId><ExpirationTime>{}-01-01</ExpirationTime><DeviceToken>00FF</DeviceToken>"
+    )
+    taken = intake("notification-hubs-export", where="starts_with(ExpirationTime, '2031')")
+    (sooner,), (later,) = (taken.records(exported("Apple", inner.format(year))) for year in (2030, 2031))
+    assert sooner is None
+    assert isinstance(later, Installation)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -341,6 +376,8 @@ def test_an_exported_installation_keeps_its_ids() -> None:
         ),
         b'<!DOCTYPE a SYSTEM "http://localhost/x"><a/>',
         b"<a>" * 10_000,
+        exported("Nokia", "<DeviceToken>00FF</DeviceToken>"),
+        exported("", "<DeviceToken>00FF</DeviceToken>"),
     ],
 )
 def test_a_line_that_is_no_registration_is_a_flaw(text: bytes) -> None:

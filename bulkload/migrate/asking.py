@@ -71,8 +71,10 @@ class Stoppable(ABC, Generic[R]):
             self._task = None
 
     def stop(self, exit_code: int, reason: str) -> None:
-        """End it where it is."""
-        self._stop = self._stop or Stop(exit_code, reason)
+        """End it where it is; what it does to leave things in order is not ended once more."""
+        if self._stop is not None:
+            return
+        self._stop = Stop(exit_code, reason)
         if self._task is not None:
             self._task.cancel()
 

@@ -34,6 +34,7 @@ class Unusable:
 class _Line(NamedTuple):
     place: str
     text: bytes
+    size: int
     is_too_long: bool
 
 
@@ -74,8 +75,8 @@ class Handles:
             async with aclosing(read_ahead(lambda file=file: _batches(file))) as batches:  # type: ignore[misc]
                 async for batch in batches:
                     for line in batch:
-                        self.consumed += len(line.text)
-                        if line.text.strip():
+                        self.consumed += line.size
+                        if line.is_too_long or line.text.strip():
                             yield _handle(line)
 
 
@@ -92,13 +93,15 @@ def _batches(file: str) -> Iterator[list[_Line]]:
         with _opened(file) as lines:
             batch: list[_Line] = []
             number = 0
-            while text := lines.readline(LONGEST_LINE):
+            # A byte more than the longest tells that there is more, or that the line ends there.
+            while text := lines.readline(LONGEST_LINE + 1):
                 number += 1
-                is_too_long = len(text) == LONGEST_LINE
-                rest = text
-                while len(rest) == LONGEST_LINE and not rest.endswith(b"\n"):
-                    rest = lines.readline(LONGEST_LINE)
-                batch.append(_Line(f"{name} line {number:,}", text, is_too_long))
+                rest, size = text, len(text)
+                while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
+                    rest = lines.readline(LONGEST_LINE + 1)
+                    size += len(rest)
+                is_too_long = size - len(rest) + len(rest.rstrip(b"\r\n")) > LONGEST_LINE
+                batch.append(_Line(f"{name} line {number:,}", b"" if is_too_long else text, size, is_too_long))
                 if len(batch) == TOGETHER:
                     yield batch
                     batch = []

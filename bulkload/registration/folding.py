@@ -121,16 +121,18 @@ def _templates(registrations: Sequence[Registration], conflicts: dict[Conflict, 
             conflicts["template"] = None
             continue
         contents.setdefault(name, template)
-        tags.setdefault(name, set()).update(_tags_of_template(one, name, native_tags))
+        tags.setdefault(name, set()).update(_tags_of_template(one, template, native_tags))
     return {name: dict(_written(contents[name], sorted(tags[name]))) for name in sorted(contents)}
 
 
-def _tags_of_template(registration: Registration, name: str, native_tags: Mapping[str | None, set[str]]) -> set[str]:
+def _tags_of_template(
+    registration: Registration, template: Template, native_tags: Mapping[str | None, set[str]]
+) -> set[str]:
     """A template's own tags: one that is a part of an installation bears its tags and the template's name as well."""
     own = set(registration.own_tags)
     if registration.installation_id is None:
         return own
-    return own - native_tags.get(registration.installation_id, set()) - {part.strip() for part in name.split(",")}
+    return own - native_tags.get(registration.installation_id, set()) - template.name_tags
 
 
 def _written(template: Template, tags: list[str]) -> Iterator[tuple[str, Any]]:

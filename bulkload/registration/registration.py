@@ -21,6 +21,11 @@ class Template:
     headers: Mapping[str, str] = field(default_factory=dict)
     expiry: str | None = None
 
+    @property
+    def name_tags(self) -> frozenset[str]:
+        """Its name as the tags of an installation's part bear it: a comma in it parts it."""
+        return frozenset(part.strip() for part in (self.name or "").split(","))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:

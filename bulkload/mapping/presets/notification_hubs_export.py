@@ -27,29 +27,29 @@ def _read(text: bytes) -> Fields:
         raise ValueError(f"not an XML text either: {exc}") from exc
     if not found or found[0].kind == UNKNOWN:
         raise ValueError("no registration is in its XML")
+    if found[0].family is None:
+        raise ValueError("its registration is of a kind that is not known")
     return _fields(found[0])
 
 
 def _fields(registration: Registration) -> Fields:
     handle, template = registration.handle, registration.template
-    name = (template.name if template is not None else None) or _NAMELESS
+    # A part of an installation bears its template's name as a tag.
     is_part = registration.installation_id is not None
+    names = template.name_tags if template is not None and is_part else ()
     fields: Fields = {
         "RegistrationId": registration.registration_id,
+        "ExpirationTime": registration.expiration_time,
         "SecondaryTileName": registration.secondary_tile,
         "installationId": registration.installation_id,
         "userId": registration.user_id,
         "platform": registration.platform,
         "pushChannel": handle.push_channel if handle is not None else None,
-        "tags": [tag for tag in registration.tags if not _is_system(tag) and not (is_part and tag == name)],
-        "templates": {name: _template(template)} if template is not None and template.body else None,
+        "tags": [tag for tag in registration.own_tags if tag not in names],
+        "templates": {template.name or _NAMELESS: _template(template)} if template and template.body else None,
         "pushVariables": dict(registration.push_variables),
     }
     return {field: value for field, value in fields.items() if value}
-
-
-def _is_system(tag: str) -> bool:
-    return tag.startswith(("$InstallationId:{", "$UserId:{"))
 
 
 def _template(template: Template) -> dict[str, Any]:
