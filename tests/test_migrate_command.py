@@ -12,7 +12,7 @@ import pytest
 
 import bulkload
 from bulkload.registration import Handle, Registration, Template
-from tests.processes import NOBODY, EmulatedHub, Forks, Started, run_line, wait_for
+from tests.processes import NOBODY, EmulatedHub, Forks, Put, RecordingHub, Reply, Started, run_line, wait_for
 
 CHANNELS = 60
 
@@ -96,6 +96,22 @@ class TestTheRoad:
         again = commands.run(*removing, cwd=tmp_path, env=hub.env)
         assert again.code == 0
         assert f"{CHANNELS}  channels were done by an earlier session" in again.err
+
+    def test_asks_for_the_old_ones_with_the_load_s_api_version(self, tmp_path: Path, commands: Forks) -> None:
+        (tmp_path / "d.ndjson").write_text('{"installationId":"a","platform":"fcmv1","pushChannel":"g:0"}\n')
+        asked: list[str] = []
+
+        def answer(put: Put) -> Reply:
+            asked.append(put.path)
+            return Reply(200, b"<feed xmlns='http://www.w3.org/2005/Atom'/>")
+
+        with RecordingHub(answer) as hub:
+            load = ("load", "d.ndjson", "--api-version", "2020-06")
+            assert commands.run(*load, cwd=tmp_path, env=hub.env).code == 0
+            command = ("migrate", "--delete-old", "d.ndjson", "--loaded", "d.ndjson.ledger", "--plan")
+            assert commands.run(*command, cwd=tmp_path, env=hub.env).code == 1
+            commands.run(*command, "--api-version", "2023-10", cwd=tmp_path, env=hub.env)
+        assert [path.partition("api-version=")[2] for path in asked] == ["2020-06"] * 3 + ["2023-10"] * 2
 
     def test_writes_to_standard_output_without_a_file(self, tmp_path: Path, hub: EmulatedHub, commands: Forks) -> None:
         ran = commands.run("migrate", "--device-token", f"{1:064x}", cwd=tmp_path, env=hub.env)

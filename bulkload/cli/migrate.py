@@ -1,6 +1,7 @@
 """``bulkload migrate``: from registrations to installations."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 
 from bulkload.cli.attended import attended_flags
 from bulkload.cli.calling import Calling, calling_flags, handle_flags, take_handles, top_flag
-from bulkload.cli.options import Duration, config_flag, flag, of_config
+from bulkload.cli.options import Duration, config_flag, flag, is_default, of_config
 from bulkload.cli.reading import map_value_flag, take_map_value
 from bulkload.cli.sending import command_line
 from bulkload.cli.streams import Lines, write
@@ -138,14 +139,17 @@ def _delete_old(files: tuple[str, ...], flags: dict[str, Any]) -> int:
     ledger = _ledger(flags, devices)
     calling = Calling(flags)
     found = Loaded(devices, loaded, hub=calling.hub)
+    requesting = calling.requesting
+    if is_default("api_version"):
+        requesting = replace(requesting, api_version=found.api_version)
     lines = Lines()
     job = (
-        DeletionPlan(found, calling.hub, calling.requesting, top=top, take=lines.write)
+        DeletionPlan(found, calling.hub, requesting, top=top, take=lines.write)
         if is_plan
         else Deletion(
             found,
             calling.hub,
-            calling.requesting,
+            requesting,
             visible_within=visible_within,
             top=top,
             ledger=ledger,

@@ -221,6 +221,11 @@ def of_config(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.DEFAULT_MAP
 
 
+def is_default(name: str) -> bool:
+    """Whether nobody has given a flag: neither the command line nor the environment nor the config file."""
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.DEFAULT
+
+
 def hub_name(given: str | None) -> str | None:
     """The hub's name by flag or environment; two that differ are refused rather than guessed at."""
     environment = os.environ.get(HUB)

@@ -53,6 +53,11 @@ class Loaded:
         return f"{self._source.name}, loaded into hub {self._hub.name} at {self._hub.host} by {self._name}"
 
     @property
+    def api_version(self) -> str:
+        """The api-version that the load sent."""
+        return api_version_of(self._state)
+
+    @property
     def consumed(self) -> int:
         """Bytes of the file that were read."""
         return self._source.consumed
@@ -65,7 +70,7 @@ class Loaded:
     async def channels(self) -> AsyncGenerator[LoadedChannel, None]:
         """Each channel whose installation was accepted, in the order of the file."""
         number = await self._number()
-        intake = self._reading.intake(api_version=api_version_of(self._state))
+        intake = self._reading.intake(api_version=self.api_version)
         end = self._state.marks[number].read
         with closing(accepted_in(self._ledger, number, 0, end)) as accepted:
             following = next(accepted, None)
