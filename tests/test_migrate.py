@@ -365,7 +365,7 @@ class TestDeletingTheOldOnes:
             ledger = await load(emulator.hub, tmp_path / "d")
             early = await delete(emulator.hub, tmp_path / "d", ledger, within=0.0)
             assert (early.exit_code, early.not_visible, early.registrations) == (1, 2, 0)
-            late = await delete(emulator.hub, tmp_path / "d", ledger, within=10.0)
+            late = await delete(emulator.hub, tmp_path / "d", ledger, within=0.8)
             assert (late.exit_code, late.not_visible, late.registrations) == (0, 0, 2)
 
     async def test_what_the_load_did_not_bring_in_is_left(self, hub: Hub, tmp_path: Path) -> None:

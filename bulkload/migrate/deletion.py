@@ -125,7 +125,10 @@ class OldRegistrations(Asking[DeletionSummary]):
         try:
             entries = await self._entries(client, channel)
             if not any(one.installation_id == channel.installation_id for one in entries):
-                if now - visit.since + visit.pause <= self._visible_within:
+                left = self._visible_within - (now - visit.since)
+                if left > 0:
+                    # One last look when its time is over.
+                    visit.pause = min(visit.pause, left)
                     return False
                 self._counts.not_visible += 1
                 return True
