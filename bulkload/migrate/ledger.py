@@ -73,18 +73,17 @@ class MigrationLedger:
         self._name = path if path is not None else Path("in memory")
         self._lock = Lock(path) if path is not None else None
         try:
-            if path is None or self._lock is None:
-                # SQLite's own kind of database that has no name, and needs no memory for what it holds.
-                self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-            else:
-                require_sqlite(self._lock.head(len(MAGIC)), path)
-                self._connection = connect(path)
-            self._take(hub, what)
-        except sqlite3.Error as exc:
-            self._release()
-            raise unusable(self._name, exc) from exc
+            self._connection = self._connected()
         except BaseException:
             self._release()
+            raise
+        try:
+            self._take(hub, what)
+        except sqlite3.Error as exc:
+            self._leave()
+            raise unusable(self._name, exc) from exc
+        except BaseException:
+            self._leave()
             raise
 
     def __repr__(self) -> str:
@@ -107,8 +106,18 @@ class MigrationLedger:
             if exc is None:
                 raise
         finally:
-            self._connection.close()
-            self._release()
+            self._leave()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self.path is None or self._lock is None:
+            # SQLite's own kind of database that has no name, and needs no memory for what it holds.
+            return sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        require_sqlite(self._lock.head(len(MAGIC)), self.path)
+        return connect(self.path)
+
+    def _leave(self) -> None:
+        self._connection.close()
+        self._release()
 
     def _release(self) -> None:
         if self._lock is not None:
