@@ -18,10 +18,10 @@ class Taker(Protocol):
         """Whether a channel is to be read at all."""
 
     async def take(self, registrations: list[Registration]) -> None:
-        """Some registrations of one channel."""
+        """All registrations of one channel."""
 
     def done(self, handle: Handle) -> None:
-        """All registrations of a channel were taken."""
+        """A channel's registrations were taken."""
 
     def failed(self, reason: str) -> None:
         """A channel could not be read."""
@@ -37,14 +37,17 @@ async def read_channels(client: Client, handles: Handles, taker: Taker, *, worke
                 continue
             if not taker.is_wanted(handle):
                 continue
+            # A part of a channel's registrations would be taken for all that its device has.
+            found: list[Registration] = []
             try:
                 async with aclosing(client.pages_of(handle, top=top)) as pages:
                     async for page in pages:
-                        await taker.take(page.registrations)
+                        found += page.registrations
             except CallFailed as exc:
                 taker.failed(str(exc))
-            else:
-                taker.done(handle)
+                continue
+            await taker.take(found)
+            taker.done(handle)
 
     try:
         await side_by_side(read, workers)
