@@ -1,5 +1,6 @@
 """A command's streams: they may be closed, full or a terminal, and none of that may change how a run ends."""
 
+import asyncio
 import errno
 import logging
 import os
@@ -59,6 +60,8 @@ class Lines:
         self._pending: list[bytes] = []
         self._size = 0
         self._written_at = 0.0
+        # A slow reader takes a part of a write at a time: two at once would tear each other's lines.
+        self._lock = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<Lines: {self._size} bytes to be written>"
@@ -72,11 +75,12 @@ class Lines:
 
     async def flush(self) -> None:
         """Write all that was given."""
-        data, self._pending, self._size = b"".join(self._pending), [], 0
-        stream = self._stream
-        if data and stream is not None:
-            await in_thread(lambda: self._write(data, stream))
-        self._written_at = time.monotonic()
+        async with self._lock:
+            data, self._pending, self._size = b"".join(self._pending), [], 0
+            stream = self._stream
+            if data and stream is not None:
+                await in_thread(lambda: self._write(data, stream))
+            self._written_at = time.monotonic()
 
     def _write(self, data: bytes, stream: TextIO) -> None:
         try:
