@@ -1,6 +1,7 @@
 """The road from registrations to installations: what is made of them, and when the old ones may go."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -406,6 +407,41 @@ class TestDeletingTheOldOnes:
         assert (summary.exit_code, summary.registrations) == (0, 2)
         assert [one.tags for one in await everything(hub) if one.installation_id is None] == [("drop",)]
 
+    async def test_a_hub_that_does_not_heed_its_filter_loses_nothing(
+        self, hub: Hub, migrated: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Client, "registrations", lambda client, _handle, *, top: client.all_registrations(top=top))
+        before = await everything(hub)
+        summary = await delete(hub, *migrated)
+        assert (summary.exit_code, summary.failed, summary.registrations) == (1, 10, 0)
+        assert await everything(hub) == before
+
+    async def test_an_installation_of_several_channels_is_only_the_last_one_s(self, tmp_path: Path) -> None:
+        async with Emulator(hub="devices", behaviour=Behaviour(visibility_delay=0.4)) as emulator:
+            await register(emulator.hub, apple(1, "a"), apple(2, "b"))
+            one = {"installationId": "same", "platform": "apns"}
+            lines = [{**one, "pushChannel": token(number)} for number in (1, 2)]
+            devices = tmp_path / "d"
+            devices.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+            ledger = tmp_path / "d.ledger"
+            for limit in (1, None):
+                # One after the other, so that both are accepted.
+                await bulkload.load(devices, hub=emulator.hub, ledger=ledger, limit=limit)
+            summary = await delete(emulator.hub, devices, ledger, within=2.0)
+            assert (summary.exit_code, summary.registrations, summary.not_accepted) == (1, 1, 1)
+            left = [one for one in await everything(emulator.hub) if one.handle]
+            assert {one.handle.push_channel for one in left if one.handle} == {token(1), token(2)}
+
+    async def test_what_came_from_an_export_has_its_old_ones_deleted_as_well(self, hub: Hub, tmp_path: Path) -> None:
+        [made] = await register(hub, apple(1, "a"))
+        export = tmp_path / "export.txt"
+        export.write_text(bulkload.registration.description(made))
+        devices = tmp_path / "d"
+        await migrate(None, devices, export=export)
+        summary = await delete(hub, devices, await load(hub, devices))
+        assert (summary.exit_code, summary.registrations) == (0, 1)
+        assert (await migrate(None, devices, export=export)).exit_code == 0
+
     async def test_a_tile_s_registration_on_the_channel_is_kept(self, hub: Hub, tmp_path: Path) -> None:
         uri = Handle.channel_uri("https://w/1")
         tile = Registration(kind="Windows", handle=uri, secondary_tile="tile")
@@ -533,3 +569,20 @@ def test_installations_come_back_from_their_registrations_as_they_were(
 def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         FileOutput(tmp_path)
+
+
+def test_what_is_no_regular_file_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InputError, match="no regular file"):
+        FileOutput(tmp_path / "fifo")
+    with pytest.raises(InputError, match="no regular file"):
+        FileOutput(Path("/dev/null"))
+
+
+async def test_what_a_link_leads_to_is_written(hub: Hub, tmp_path: Path) -> None:
+    await register(hub, apple(1))
+    link = tmp_path / "link"
+    link.symlink_to("real")
+    await migrate(hub, link)
+    assert link.is_symlink()
+    assert len(written(tmp_path / "real")) == 1

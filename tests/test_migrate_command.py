@@ -146,6 +146,7 @@ class TestTheRoad:
         (("--all", "-o", "missing/d.ndjson"), "missing/d.ndjson"),
         (("--all", "--id-from", "a["), "--id-from"),
         (("--export-file", "missing.txt", "-o", "d"), "missing.txt"),
+        (("--export-file", "export.txt", "-o", "export.txt"), "is the export itself"),
         (("--delete-old", "d"), "--loaded d.ledger"),
         (("--delete-old", "d", "--loaded", "l"), "ledger l"),
         (("--delete-old", "d", "--loaded", "l", "--all"), "goes with --loaded, --plan and --visible-within only"),
@@ -156,6 +157,7 @@ class TestTheRoad:
 def test_what_cannot_be_done_is_said_in_one_line(
     tmp_path: Path, commands: Forks, flags: tuple[str, ...], words: str
 ) -> None:
+    (tmp_path / "export.txt").touch()
     ran = commands.run("migrate", *flags, cwd=tmp_path, env=NOBODY)
     assert (ran.code, words in ran.complaint) == (2, True), ran.err
 

@@ -95,6 +95,8 @@ def _make_installations(files: tuple[str, ...], flags: dict[str, Any]) -> int:
         )
     path: Path | None = flags.pop("output")
     ledger = _ledger(flags, path)
+    if export is not None and path is not None and path.exists() and Path(export).exists() and path.samefile(export):
+        raise InputError(f"-o {path} is the export itself; name another file")
     is_json: bool = flags.pop("json")
     if is_json and path is None:
         raise InputError("--json and the installations both go to standard output; name a file for them with -o")

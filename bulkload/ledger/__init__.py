@@ -1,7 +1,7 @@
 """The SQLite file of settlements: checkpoint, lock, resume."""
 
 from bulkload.ledger.checkpoint import Checkpoint, Mark
-from bulkload.ledger.ledger import BAD, Accepted, Dead, Ledger, Settled, accepted_in
+from bulkload.ledger.ledger import BAD, Accepted, Dead, Ledger, Settled, accepted_again, accepted_in
 from bulkload.ledger.state import Kept, Recipe, Run, Sample, Session, State, read_state
 from bulkload.ledger.writer import Commit, Writer
 
@@ -21,6 +21,7 @@ __all__ = [
     "Settled",
     "State",
     "Writer",
+    "accepted_again",
     "accepted_in",
     "read_state",
 ]

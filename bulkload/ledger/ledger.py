@@ -306,6 +306,16 @@ def accepted_in(path: Path, source: int, start: int, end: int) -> Generator[Acce
         yield Accepted(position, id_)
 
 
+def accepted_again(path: Path) -> dict[str, tuple[int, int]]:
+    """The ids that the hub queued more than once, each with the source and the position of its last record."""
+    query = (
+        f"SELECT id, max(key) FROM settlements WHERE outcome = {Outcome.ACCEPTED.value} GROUP BY id HAVING count(*) > 1"
+    )
+    with closing(connect(path, is_read_only=True)) as connection:
+        rows = _fetched_from(path, connection, query)
+    return {id_: (key >> POSITION_BITS, key & ((1 << POSITION_BITS) - 1)) for id_, key in rows}
+
+
 def _rows_in(path: Path, query: str, source: int, start: int, end: int) -> Generator[list[Any], None, None]:
     """Rows of a source's positions from `start` to `end`, a number at a time; each begins with its position."""
     if start >= end:

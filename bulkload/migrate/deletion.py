@@ -140,10 +140,15 @@ class OldRegistrations(Asking[DeletionSummary]):
         return True
 
     async def _entries(self, client: Client, channel: LoadedChannel) -> list[Registration]:
-        """All registrations of a channel, each once."""
+        """All registrations of a channel, each once.
+
+        Raises `CallFailed` where others are among them: what is to be deleted must not depend on a hub's filter alone.
+        """
         found: dict[str | None, Registration] = {}
         for handle in channel.handles:
             async for registration in client.registrations(handle, top=self._top):
+                if registration.handle is not None and registration.handle.key != handle.key:
+                    raise CallFailed(f"channel {handle.digest}: the hub answers with registrations of other channels")
                 found[registration.registration_id] = registration
         return list(found.values())
 

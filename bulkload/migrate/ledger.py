@@ -65,10 +65,11 @@ class MigrationLedger:
     """The ledger at `path`, held by this process; without a path, one that is gone when it is closed.
 
     One that was begun for another hub, or to read something else (`what`), is refused with `InputError`, one that
-    another process holds with `LedgerLocked`. All raise `Halt` where nothing can be written.
+    another process holds with `LedgerLocked`. What is read from a file has no hub. All raise `Halt` where nothing can
+    be written.
     """
 
-    def __init__(self, path: Path | None, *, hub: str, what: str | None = None) -> None:
+    def __init__(self, path: Path | None, *, hub: str | None, what: str | None = None) -> None:
         self.path = path
         self._name = path if path is not None else Path("in memory")
         self._lock = Lock(path) if path is not None else None
@@ -123,7 +124,7 @@ class MigrationLedger:
         if self._lock is not None:
             self._lock.release()
 
-    def _take(self, hub: str, what: str | None) -> None:
+    def _take(self, hub: str | None, what: str | None) -> None:
         execute = self._connection.execute
         if not is_unmade(self._connection):
             self._verify(hub, what)
@@ -140,10 +141,10 @@ class MigrationLedger:
             if self._lock is not None:
                 self._lock.make_private()
             self._connection.executescript(f"BEGIN; {_TABLES} COMMIT")
-            execute("INSERT INTO migration (hub, what, begun_at) VALUES (?, ?, ?)", (hub, what or "", now()))
+            execute("INSERT INTO migration (hub, what, begun_at) VALUES (?, ?, ?)", (hub or "", what or "", now()))
         execute("BEGIN")
 
-    def _verify(self, hub: str, what: str | None) -> None:
+    def _verify(self, hub: str | None, what: str | None) -> None:
         execute = self._connection.execute
         if execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise InputError(f"{self._name} is not a ledger of migrate; name another with --ledger")
@@ -152,9 +153,12 @@ class MigrationLedger:
             raise InputError(f"ledger {self._name} is of a newer bulkload (schema {version}); update bulkload")
         found_hub, found_what = execute("SELECT hub, what FROM migration").fetchone()
         if self._is_nobodys():
-            execute("UPDATE migration SET hub = ?, what = ?", (hub, what or ""))
+            execute("UPDATE migration SET hub = ?, what = ?", (hub or "", what or ""))
             return
-        if found_hub != hub:
+        if hub is not None and not found_hub:
+            # A file was read with it, which is of no hub.
+            execute("UPDATE migration SET hub = ?", (hub,))
+        elif hub is not None and found_hub != hub:
             raise InputError(f"ledger {self._name} belongs to hub {found_hub}, not {hub}; name another with --ledger")
         if what is not None and not found_what:
             # It was made for deletions.

@@ -8,7 +8,7 @@ from pathlib import Path
 from bulkload.errors import InputError
 from bulkload.hub import Hub
 from bulkload.installation import Flaw, Installation
-from bulkload.ledger import accepted_in, read_state
+from bulkload.ledger import accepted_again, accepted_in, read_state
 from bulkload.load.recipe import api_version_of, reading_of
 from bulkload.registration import Handle
 from bulkload.source import START, Broken, FileSource
@@ -68,10 +68,15 @@ class Loaded:
         return self._source.size
 
     async def channels(self) -> AsyncGenerator[LoadedChannel, None]:
-        """Each channel whose installation was accepted, in the order of the file."""
+        """Each channel whose installation was accepted, in the order of the file.
+
+        Of several channels with one installation only the last one has it: the hub may show it at the others for a
+        while, before it has worked through what it queued.
+        """
         number = await self._number()
         intake = self._reading.intake(api_version=self.api_version)
         end = self._state.marks[number].read
+        last = accepted_again(self._ledger)
         with closing(accepted_in(self._ledger, number, 0, end)) as accepted:
             following = next(accepted, None)
             async with aclosing(self._source.batches(START)) as batches:
@@ -86,6 +91,8 @@ class Loaded:
                                 continue
                             id_ = following.installation_id
                             following = next(accepted, None)
+                            if last.get(id_, (number, position)) != (number, position):
+                                continue
                             if (channel := _channel(made, id_)) is not None:
                                 self.accepted += 1
                                 yield channel

@@ -113,7 +113,7 @@ class Migration(Stoppable[MigrationSummary]):
 
     async def _work(self) -> MigrationSummary:
         what = await self._what()
-        hub = self._hub.identity if self._hub is not None and self._export is None else "none"
+        hub = self._hub.identity if self._hub is not None and self._export is None else None
         with await held(lambda: MigrationLedger(self._path, hub=hub, what=what), self._wait_lock) as ledger:
             self._ledger = ledger
             reached = ledger.reached

@@ -43,12 +43,15 @@ class FileOutput:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        # What a link leads to is written, and the link stays.
+        self._path = path.resolve() if path.is_symlink() else path
         self.name: str | None = printable(str(path))
         self.left_out: str | None = None
-        self._beside = Path(f"{path}.{os.getpid()}.part")
+        self._beside = Path(f"{self._path}.{os.getpid()}.part")
         if path.is_dir():
             raise InputError(f"-o {self.name} is a folder; name a file in it")
+        if path.exists() and not path.is_file():
+            raise InputError(f"-o {self.name} is no regular file; leave -o out for standard output")
 
     def __repr__(self) -> str:
         return f"<FileOutput {self.name}>"
