@@ -12,7 +12,7 @@ import pytest
 
 import bulkload
 from bulkload.registration import Handle, Registration, Template
-from tests.processes import NOBODY, EmulatedHub, Forks, Put, RecordingHub, Reply, Started, run_line, wait_for
+from tests.processes import NOBODY, EmulatedHub, Forks, Put, RecordingHub, Reply, Started, run_line, wait_for, waits
 
 CHANNELS = 60
 
@@ -205,6 +205,8 @@ class TestInterruptions:
         for _ in range(8):
             wanted = deleted + chance.randrange(1, 12)
             with Started(*command, cwd=tmp_path, env=hub.env) as started:
+                # What a killed one had on its way may count a moment later: this one has begun, too.
+                wait_for(lambda: not started.is_running or waits(started), "its handlers")
                 wait_for(lambda: hub.statistics["deleted"] >= wanted, "some deletions")  # noqa: B023
                 if chance.random() < 0.5:
                     started.kill()
