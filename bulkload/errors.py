@@ -11,7 +11,8 @@
 A record's bad data is never an exception: it is a `Flaw` or an `Answer`, and ends as a settlement.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import UnionType
 from typing import Any, ClassVar, NamedTuple
 
@@ -58,6 +59,16 @@ class Stop(NamedTuple):
 
     exit_code: int
     reason: str
+
+
+@contextmanager
+def as_one_failure() -> Iterator[None]:
+    """Let the first failure of a group of tasks surface as itself, with the cause that it came with."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        failure = group.exceptions[0]
+        raise failure from failure.__cause__
 
 
 def require(flag: str, value: object, types: type | UnionType, holds: Callable[[Any], bool], words: str) -> None:

@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from bulkload.errors import InputError
-from bulkload.migrate.handles import LONGEST_LINE, STANDARD_INPUT, TOGETHER, Handles, Unusable
+from bulkload.migrate.handles import LONGEST_LINE, TOGETHER, Handles, Unusable
 from bulkload.registration import Handle
+from bulkload.source.standard_input import STANDARD_INPUT
 
 SECRET = "a:secret"
 

@@ -11,9 +11,9 @@ import click
 
 from bulkload import process
 from bulkload.cli.attended import attend
-from bulkload.cli.options import Duration, all_of, flag, real_hub, traits_of_config
+from bulkload.cli.options import all_of, ca_file_flag, flag, real_hub, requesting_flags, traits_of_config
 from bulkload.cli.sending import hub_flags
-from bulkload.cli.streams import QuietConsole, log_to, write
+from bulkload.cli.streams import QuietConsole, let_go, log_to, write
 from bulkload.client import API_VERSION, TOP, Requesting
 from bulkload.client.settings import WORKERS
 from bulkload.errors import InputError
@@ -21,19 +21,15 @@ from bulkload.hub import Hub
 from bulkload.migrate.asking import Stoppable
 from bulkload.registration import Handle
 from bulkload.report.display import Mode
-from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
 
 R = TypeVar("R")
 
 # How a hub is asked.
 calling_flags = all_of(
     hub_flags,
-    flag("--workers", type=int, default=WORKERS, help="Requests in flight at the most."),
-    flag("--rate", type=float, help="Requests per second at the most, retries counted.  [default: no cap]"),
-    flag("--max-attempts", type=int, default=MAX_ATTEMPTS, help="Attempts for a request, throttled ones not counted."),
-    flag("--record-timeout", type=Duration(), default=f"{RECORD_TIMEOUT / 60:.0f}m", help="Time for a request."),
+    requesting_flags("request", workers=WORKERS),
     flag("--api-version", default=API_VERSION, help="The service's api-version."),
-    flag("--ca-file", type=click.Path(path_type=Path), help="Trust the certificate authorities of this PEM file, too."),
+    ca_file_flag,
 )
 
 quiet_flag = flag("--quiet", is_flag=True, help="Be silent when all goes well.")
@@ -125,9 +121,7 @@ class Calling:
 
         Where `is_told`, the same was said in another form.
         """
-        if self.is_quiet and not exit_code:
-            self._log.buffer.clear()
-        self._log.flush()
+        let_go(self._log, is_worth_a_word=bool(exit_code) or not self.is_quiet)
         if not is_told and (exit_code or not self.is_quiet):
             write(line, sys.stderr, advice="the output is whole")
         return exit_code

@@ -25,8 +25,8 @@ from bulkload.migrate import (
     StreamOutput,
     Summary,
 )
-from bulkload.migrate.handles import STANDARD_INPUT
 from bulkload.source import FileSource, Layout
+from bulkload.source.standard_input import STANDARD_INPUT
 
 LEDGER = ".migrate"
 

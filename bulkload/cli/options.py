@@ -12,7 +12,7 @@ import click
 
 from bulkload.errors import InputError
 from bulkload.hub import Hub
-from bulkload.retry import USUAL, Traits
+from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT, USUAL, Traits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,6 +67,24 @@ def all_of(*options: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return add
+
+
+def requesting_flags(noun: str, *, workers: int) -> Callable[[F], F]:
+    """The flags of how a hub is asked, for each `noun` of which so many are on their way by default."""
+    timeout = f"{RECORD_TIMEOUT / 60:.0f}m"
+    return all_of(
+        flag("--workers", type=int, default=workers, help="Requests in flight at the most."),
+        flag("--rate", type=float, help="Requests per second at the most, retries counted.  [default: no cap]"),
+        flag(
+            "--max-attempts", type=int, default=MAX_ATTEMPTS, help=f"Attempts for a {noun}, throttled ones not counted."
+        ),
+        flag("--record-timeout", type=Duration(), default=timeout, help=f"Time for a {noun}."),
+    )
+
+
+ca_file_flag = flag(
+    "--ca-file", type=click.Path(path_type=Path), help="Trust the certificate authorities of this PEM file, too."
+)
 
 
 def config_flag(function: F) -> F:

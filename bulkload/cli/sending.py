@@ -11,14 +11,13 @@ import click
 from rich.console import Console
 
 from bulkload.cli.attended import attend, attended_flags
-from bulkload.cli.options import Duration, all_of, flag
-from bulkload.cli.streams import log_to, write
+from bulkload.cli.options import Duration, all_of, ca_file_flag, flag, requesting_flags
+from bulkload.cli.streams import let_go, log_to, write
 from bulkload.load.job import Job
 from bulkload.load.settings import GRACE, WORKERS
 from bulkload.report import Summary, describe
 from bulkload.report.display import Mode
 from bulkload.report.text import count, duration
-from bulkload.retry import MAX_ATTEMPTS, RECORD_TIMEOUT
 from bulkload.source.files import printable
 
 log = logging.getLogger("bulkload")
@@ -38,16 +37,13 @@ hub_flags = all_of(
 
 # How records are sent.
 sending_flags = all_of(
-    flag("--workers", type=int, default=WORKERS, help="Requests in flight at the most."),
-    flag("--rate", type=float, help="Requests per second at the most, retries counted.  [default: no cap]"),
-    flag("--max-attempts", type=int, default=MAX_ATTEMPTS, help="Attempts for a record, throttled ones not counted."),
-    flag("--record-timeout", type=Duration(), default=f"{RECORD_TIMEOUT / 60:.0f}m", help="Time for a record."),
+    requesting_flags("record", workers=WORKERS),
     flag("--max-errors", metavar="N|N%", help="Stop when more records than this failed in this session."),
     flag("--max-duration", type=Duration(), help="Stop softly after this time."),
     flag("--grace", type=Duration(), default=f"{GRACE:.0f}s", help="After a stop, time for requests already sent."),
     flag("--wait-lock", type=Duration(), default="0s", help="Wait this long for a ledger that another run holds."),
     flag("--transport", type=click.Choice(["auto", "aiohttp"]), default="auto", help="What carries the requests."),
-    flag("--ca-file", type=click.Path(path_type=Path), help="Trust the certificate authorities of this PEM file, too."),
+    ca_file_flag,
     attended_flags("summary"),
 )
 
@@ -82,10 +78,7 @@ class Sending:
 
     def tell(self, summary: Summary, *, can_retry: bool = True, next_step: str | None = None) -> int:
         """Write the summary where it belongs, and return the exit code; `next_step` is said where all went well."""
-        if self._is_quiet and not summary.exit_code:
-            # What is still held back was not worth a word; the handler would write it when the process ends.
-            self._log.buffer.clear()
-        self._log.flush()
+        let_go(self._log, is_worth_a_word=bool(summary.exit_code) or not self._is_quiet)
         if self._is_json:
             write(summary.to_json(), sys.stdout, advice=KEPT)
         elif summary.exit_code or not self._is_quiet:

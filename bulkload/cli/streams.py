@@ -116,6 +116,13 @@ def log_to(console: Console, *, is_quiet: bool) -> MemoryHandler:
     return handler
 
 
+def let_go(handler: MemoryHandler, *, is_worth_a_word: bool) -> None:
+    """Write what a log still holds back, or forget it: the handler would write it when the process ends."""
+    if not is_worth_a_word:
+        handler.buffer.clear()
+    handler.flush()
+
+
 class _ConsoleHandler(logging.Handler):
     def __init__(self, console: Console) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ import tenacity
 from bulkload.client.call import LARGEST_ANSWER, Call, CallTransport
 from bulkload.client.open_files import connections_within_limit
 from bulkload.client.settings import Requesting
-from bulkload.errors import CallFailed, Halt, InputError
+from bulkload.errors import CallFailed, Halt, InputError, as_one_failure
 from bulkload.hub import Hub
 from bulkload.installation import Fields, shown
 from bulkload.pace import Pacer
@@ -99,12 +99,9 @@ class Client:
     ) -> None:
         try:
             assert self._upload is not None
-            await self._upload.stop(0.0)
-            await self._tasks.__aexit__(exc_type, exc, traceback)
-        except BaseExceptionGroup as group:
-            # One failure surfaces as one exception, with the cause that it came with.
-            failure = group.exceptions[0]
-            raise failure from failure.__cause__
+            with as_one_failure():
+                await self._upload.stop(0.0)
+                await self._tasks.__aexit__(exc_type, exc, traceback)
         finally:
             self._end_open(self._closed)
             await self._transport.close()

@@ -14,8 +14,8 @@ from bulkload.registration import FAMILY_OF_PLATFORM, TEMPLATE, Handle, Registra
 NEVER = "9999-12-31T23:59:59.9999999Z"
 
 # A registration id is two numbers of 15 to 19 digits, and a small one.
-_LEAST = 10**14
-_MOST = 2**63
+LEAST = 10**14
+MOST = 2**63
 
 
 def parts(body: bytes) -> list[Registration]:
@@ -116,5 +116,5 @@ def _template(name: str, template: Mapping[str, Any]) -> Template:
 
 def _registration_id(*names: str | None) -> str:
     digest = hashlib.blake2b(orjson.dumps(names), digest_size=17).digest()
-    first, second = (_LEAST + int.from_bytes(half) % (_MOST - _LEAST) for half in (digest[:8], digest[8:16]))
+    first, second = (LEAST + int.from_bytes(half) % (MOST - LEAST) for half in (digest[:8], digest[8:16]))
     return f"{first}-{second}-{1 + digest[16] % 3}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from bulkload.emulator.address import Address
 from bulkload.emulator.answers import Answer
 from bulkload.emulator.dialect import WRITTEN, Dialect, Told
+from bulkload.emulator.parts import LEAST, MOST
 from bulkload.emulator.question import continuation, next_query, question
 from bulkload.emulator.register import Question, Row
 from bulkload.emulator.store import Store
@@ -22,10 +23,6 @@ _A_PART = Answer(409, detail="The registration is a part of an installation")
 _FULL = Answer(403, detail="Quota exceeded: this namespace has too many registrations")
 
 _ETAG = re.compile(r'\s*(?:W/)?"?([^",]*)"?\s*')
-
-# Two numbers of 15 to 19 digits, and a small one.
-_LEAST = 10**14
-_MOST = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +174,7 @@ class Registrations:
         self._buried.update({part.id for part in before} - left - {row.id})
 
     def _new_id(self) -> str:
-        first, second = (self._chance.randrange(_LEAST, _MOST) for _ in range(2))
+        first, second = (self._chance.randrange(LEAST, MOST) for _ in range(2))
         return f"{first}-{second}-{self._chance.randint(1, 3)}"
 
 

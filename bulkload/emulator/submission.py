@@ -5,13 +5,10 @@ from dataclasses import replace
 
 from bulkload.emulator.answers import Answer
 from bulkload.installation import LONGEST_TAG, TAG
-from bulkload.registration import TEMPLATE, FeedError, Registration, read
+from bulkload.registration import TEMPLATE, FeedError, Registration, is_never, read
 from bulkload.registration.family import json_name
 
 _TAG = re.compile(f"[{TAG}]{{1,{LONGEST_TAG}}}")
-
-# What a registration without a time of its own is told to expire at.
-_NEVER = "9999-"
 
 
 def submitted(body: bytes) -> Registration | Answer:
@@ -43,7 +40,7 @@ def submitted(body: bytes) -> Registration | Answer:
     return replace(
         registration,
         etag=None,
-        expiration_time=expires if expires is not None and not expires.startswith(_NEVER) else None,
+        expiration_time=expires if expires is not None and not is_never(expires) else None,
         template=registration.template if registration.kind.endswith(TEMPLATE) else None,
     )
 

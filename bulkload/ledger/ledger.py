@@ -188,7 +188,7 @@ class Ledger:
     def settled(self, source: int, start: Mark) -> Generator[Settled, None, None]:
         """What of a source was settled beyond its mark, in the order of positions."""
         query = "SELECT key, outcome, detail FROM settlements WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
-        for key, outcome, detail in self._rows(query, source, start.position, start.read):
+        for key, outcome, detail in _rows_in(self.path, query, source, start.position, start.read):
             yield Settled(key, Outcome(outcome), detail)
 
     def dead(
@@ -196,7 +196,7 @@ class Ledger:
     ) -> Generator[Dead, None, None]:
         """What of a source settled badly from position `start` up to `end`, in the order of positions."""
         query = f"{_DEAD} WHERE key >= ? AND key < ? AND outcome IN ({_listed_numbers(outcomes)}) ORDER BY key LIMIT ?"
-        for position, *columns in self._rows(query, source, start, end):
+        for position, *columns in _rows_in(self.path, query, source, start, end):
             yield _dead(position, *columns)
 
     def accepted(self, source: int, start: int, end: int) -> Generator[Accepted, None, None]:
@@ -210,7 +210,7 @@ class Ledger:
             "SELECT count(DISTINCT byte_offset) FROM dead_letters JOIN settlements USING (key) "
             f"WHERE key >= ? AND key < ? AND outcome IN ({_listed_numbers(BAD)})"
         )
-        [[number]] = self._fetched(self.connection, query, base, base + (1 << POSITION_BITS))
+        [[number]] = _fetched_from(self.path, self.connection, query, base, base + (1 << POSITION_BITS))
         return int(number)
 
     def dead_of(self, source: int, position: int) -> Dead | None:
@@ -240,12 +240,6 @@ class Ledger:
                 if not Outcome(row[3]).is_good:
                     return row
         return None
-
-    def _rows(self, query: str, source: int, start: int, end: int) -> Generator[list[Any], None, None]:
-        return _rows_in(self.path, query, source, start, end)
-
-    def _fetched(self, connection: sqlite3.Connection, query: str, *values: int) -> list[Any]:
-        return _fetched_from(self.path, connection, query, *values)
 
     def begin_session(self, *, version: str, transport: str, resume: str | None) -> Session:
         """Write down that this process tries; the run counts as unfinished until a session ends it."""

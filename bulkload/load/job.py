@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 from bulkload.client import AiohttpTransport
 from bulkload.client.open_files import connections_within_limit
 from bulkload.dead_letters import DeadLetters
-from bulkload.errors import BUG, BulkloadError, Stop
+from bulkload.errors import BUG, BulkloadError, Stop, as_one_failure
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Session, State, read_state
-from bulkload.ledger.lock import held
 from bulkload.load.session import LiveSession, Supply
 from bulkload.load.settings import Settings
 from bulkload.reading import LEAVES_ALL_OUT
@@ -159,10 +158,6 @@ class Job(ABC):
         except BulkloadError:
             return None
 
-    async def _held(self, hold: Callable[[], Ledger]) -> Ledger:
-        """The ledger, waiting while another run holds it."""
-        return await held(hold, self._settings.wait_lock)
-
     def _named(self) -> str:
         return f"{', '.join(self._names)} to hub {self._hub.name} at {self._hub.host}, ledger {self._ledger_name}"
 
@@ -177,26 +172,23 @@ class Job(ABC):
         )
         try:
             session = ledger.begin_session(version=VERSION, transport=transport.name, resume=resume)
-            async with asyncio.TaskGroup() as tasks:
-                self._live = LiveSession(
-                    supply,
-                    settings=settings,
-                    ledger=ledger,
-                    session=session,
-                    transport=transport,
-                    signer=Signer(self._hub.url, self._hub.key_name, self._hub.key),
-                    meter=self._meter,
-                    tasks=tasks,
-                    dead_letters=dead_letters,
-                    was_accepted=bool(state.totals[Outcome.ACCEPTED]),
-                )
-                if self._stop is not None:
-                    self._live.stop(*self._stop)
-                stop = await self._live.carry_out()
-        except BaseExceptionGroup as group:
-            # One failure surfaces as one exception, with the cause that it came with.
-            failure = group.exceptions[0]
-            raise failure from failure.__cause__
+            with as_one_failure():
+                async with asyncio.TaskGroup() as tasks:
+                    self._live = LiveSession(
+                        supply,
+                        settings=settings,
+                        ledger=ledger,
+                        session=session,
+                        transport=transport,
+                        signer=Signer(self._hub.url, self._hub.key_name, self._hub.key),
+                        meter=self._meter,
+                        tasks=tasks,
+                        dead_letters=dead_letters,
+                        was_accepted=bool(state.totals[Outcome.ACCEPTED]),
+                    )
+                    if self._stop is not None:
+                        self._live.stop(*self._stop)
+                    stop = await self._live.carry_out()
         finally:
             await transport.close()
         if self._live.error is not None:

@@ -12,6 +12,7 @@ from bulkload.errors import BUG, InputError
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Run, State
 from bulkload.ledger.ledger import aside
+from bulkload.ledger.lock import held
 from bulkload.load.job import Job, nothing_done
 from bulkload.load.recipe import recipe
 from bulkload.load.settings import Flags, Settings
@@ -124,7 +125,9 @@ class Loader(Job):
             await self._require_records()
         kept = recipe(self._reading, self._sources, api_version=self._settings.api_version)
         is_restart = self._settings.when_changed == "restart"
-        return await self._held(lambda: Ledger(self._path, run, recipe=kept, restart=is_restart, anew=self._anew))
+        return await held(
+            lambda: Ledger(self._path, run, recipe=kept, restart=is_restart, anew=self._anew), self._settings.wait_lock
+        )
 
     async def _require_records(self) -> None:
         """Refuse a source that is shorter than anybody expects, before anything is sent or put aside."""

@@ -12,6 +12,7 @@ from bulkload.dead_letters import DeadLetters, stem_of
 from bulkload.errors import InputError
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, State, read_state
+from bulkload.ledger.lock import held
 from bulkload.load.job import Job, nothing_done
 from bulkload.load.recipe import api_version_of, reading_of, sources_of
 from bulkload.load.retried import Plan, Retried, plan
@@ -86,7 +87,7 @@ class Retrier(Job):
         return (self._live.settled, self._wanted) if self._live is not None else (0, None)
 
     async def _prepare(self) -> Ledger:
-        return await self._held(lambda: Ledger(self._path, self._state.run))
+        return await held(lambda: Ledger(self._path, self._state.run), self._settings.wait_lock)
 
     async def _work(self, ledger: Ledger) -> Summary:
         self._state = state = ledger.state

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from bulkload.client import Client
-from bulkload.errors import CallFailed
+from bulkload.errors import CallFailed, as_one_failure
 from bulkload.migrate.handles import Handles, Unusable
 from bulkload.registration import Handle, Registration
 
@@ -57,10 +57,7 @@ async def read_channels(client: Client, handles: Handles, taker: Taker, *, worke
 
 async def side_by_side(work: Callable[[], Coroutine[Any, Any, None]], workers: int) -> None:
     """Do the same in so many tasks; the first of them that fails ends all, and its exception is raised."""
-    try:
+    with as_one_failure():
         async with asyncio.TaskGroup() as tasks:
             for _ in range(workers):
                 tasks.create_task(work())
-    except BaseExceptionGroup as group:
-        failure = group.exceptions[0]
-        raise failure from failure.__cause__

@@ -15,8 +15,7 @@ from bulkload.errors import InputError
 from bulkload.registration import Handle
 from bulkload.source.files import printable
 from bulkload.source.reading import read_ahead
-
-STANDARD_INPUT = "-"
+from bulkload.source.standard_input import STANDARD_INPUT
 
 # Lines that are read together; and the longest line, far above the longest handle.
 TOGETHER = 500

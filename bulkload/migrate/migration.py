@@ -68,7 +68,6 @@ class _Counts:
     unknown: int = 0
     tiles: int = 0
     written: int = 0
-    unmappable: int = 0
     conflicts: Counter[Conflict] = field(default_factory=Counter)
 
 
@@ -276,7 +275,6 @@ class Migration(Stoppable[MigrationSummary]):
         for mapped in self._mapping.installations(fields):
             if isinstance(mapped, Flaw):
                 assert registration.handle is not None
-                self._counts.unmappable += 1
                 self.failed(f"channel {registration.handle.digest}: {mapped}")
                 return None
             if mapped is not None:

@@ -34,12 +34,38 @@ class Summary(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MigrationSummary:
-    """What was read in all sessions, and what was made of it; of one that was stopped, what that one read."""
+class _Ended:
+    """What every summary tells: how it ended, what was asked, and what goes on from there."""
 
     outcome: EndedAs
     exit_code: int
     reason: str | None = None
+    requests: Requests
+    elapsed: float
+    ledger: str | None
+    resume: str | None
+
+    def _json(self, counts: dict[str, Any], **files: str | None) -> bytes:
+        """One JSON object, with a summary's own counts and files in their places."""
+        told = {
+            "schema": SCHEMA,
+            "outcome": self.outcome,
+            "exit_code": self.exit_code,
+            "reason": self.reason,
+            **counts,
+            "requests": requests_told(self.requests),
+            "elapsed": round(self.elapsed, 3),
+            **files,
+            "ledger": self.ledger,
+            "resume": self.resume,
+        }
+        return orjson.dumps(told)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationSummary(_Ended):
+    """What was read in all sessions, and what was made of it; of one that was stopped, what that one read."""
+
     read: int
     unknown: int
     tiles: int
@@ -47,31 +73,17 @@ class MigrationSummary:
     channels: int
     written: int
     conflicts: dict[Conflict, int]
-    requests: Requests
-    elapsed: float
     output: str | None
     left_out: str | None
-    ledger: str | None
-    resume: str | None
 
     def to_json(self) -> bytes:
         """The summary as one JSON object."""
-        told: dict[str, Any] = {
-            "schema": SCHEMA,
-            "outcome": self.outcome,
-            "exit_code": self.exit_code,
-            "reason": self.reason,
+        counts = {
             "registrations": {"read": self.read, "unknown": self.unknown, "tiles": self.tiles},
             "installations": {"written": self.written, "channels": self.channels, "failed": self.failed},
             "conflicts": self.conflicts,
-            "requests": requests_told(self.requests),
-            "elapsed": round(self.elapsed, 3),
-            "output": self.output,
-            "left_out": self.left_out,
-            "ledger": self.ledger,
-            "resume": self.resume,
         }
-        return orjson.dumps(told)
+        return self._json(counts, output=self.output, left_out=self.left_out)
 
     def __str__(self) -> str:
         """The same in lines."""
@@ -90,9 +102,7 @@ class MigrationSummary:
         told |= {name: (number, _CONFLICTS[name]) for name, number in self.conflicts.items()}
         lines += [f"  {name:<15} {number:>12,}  {words}" for name, (number, words) in told.items() if number]
         if self.requests.sent:
-            lines.append(
-                f"requests: {', '.join(f'{n:,} {name}' for name, n in requests_told(self.requests).items() if n)}"
-            )
+            lines.append(requests_line(self.requests))
         if self.left_out is not None:
             lines.append(f"left out: {self.left_out}")
         if self.ledger is not None and self.outcome != "complete":
@@ -105,13 +115,10 @@ class MigrationSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeletionSummary:
+class DeletionSummary(_Ended):
     """What became of the old registrations of channels that have installations; with `is_plan`, what would."""
 
     is_plan: bool
-    outcome: EndedAs
-    exit_code: int
-    reason: str | None = None
     channels: int
     earlier: int
     not_accepted: int
@@ -119,18 +126,10 @@ class DeletionSummary:
     failed: int
     registrations: int
     kept: int
-    requests: Requests
-    elapsed: float
-    ledger: str | None
-    resume: str | None
 
     def to_json(self) -> bytes:
         """The summary as one JSON object."""
-        told: dict[str, Any] = {
-            "schema": SCHEMA,
-            "outcome": self.outcome,
-            "exit_code": self.exit_code,
-            "reason": self.reason,
+        counts = {
             "plan": self.is_plan,
             "registrations": {"deleted": self.registrations, "kept": self.kept},
             "channels": {
@@ -140,12 +139,8 @@ class DeletionSummary:
                 "not_visible": self.not_visible,
                 "failed": self.failed,
             },
-            "requests": requests_told(self.requests),
-            "elapsed": round(self.elapsed, 3),
-            "ledger": self.ledger,
-            "resume": self.resume,
         }
-        return orjson.dumps(told)
+        return self._json(counts)
 
     def __str__(self) -> str:
         """The same in lines."""

@@ -4,7 +4,7 @@ from bulkload.registration.atom import UNKNOWN, FeedError, FeedReader, read
 from bulkload.registration.family import FAMILIES, FAMILY_OF_PLATFORM, SUFFIX, TEMPLATE, Family
 from bulkload.registration.folding import Conflict, Folded, fold
 from bulkload.registration.handle import Handle, read_filter
-from bulkload.registration.registration import Registration, Template
+from bulkload.registration.registration import Registration, Template, is_never
 from bulkload.registration.writing import description, elements, entry
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "elements",
     "entry",
     "fold",
+    "is_never",
     "read",
     "read_filter",
 ]

@@ -13,12 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from bulkload.installation import Fields
 from bulkload.installation.identity import hashed
-from bulkload.registration.registration import Registration, Template
+from bulkload.registration.registration import Registration, Template, is_never
 
 Conflict = Literal["installation-id", "user", "platform", "template", "push-variable"]
-
-# An installation that never expires, as the service tells it.
-_NEVER = "9999-"
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -84,7 +81,7 @@ def _precedence(registration: Registration) -> _Precedence:
 
 def _expires(time: str) -> datetime:
     """A time in any of its spellings; of "never" one list may hold two. What is none comes before all others."""
-    if time.startswith(_NEVER):
+    if is_never(time):
         return _LAST
     try:
         moment = datetime.fromisoformat(time)
@@ -167,5 +164,5 @@ def _variables(registrations: Sequence[Registration], conflicts: dict[Conflict, 
 def _expiration(registration: Registration) -> str | None:
     """When an installation expires by its own will; an old registration's time is the hub's."""
     time = registration.expiration_time
-    is_own = registration.installation_id is not None and time is not None and not time.startswith(_NEVER)
+    is_own = registration.installation_id is not None and time is not None and not is_never(time)
     return time if is_own else None

@@ -12,6 +12,11 @@ from bulkload.registration.handle import Handle
 _SYSTEM_TAG = re.compile(r"\$(InstallationId|UserId):\{(.+)\}")
 
 
+def is_never(time: str) -> bool:
+    """Whether a time is how the service says that something never expires."""
+    return time.startswith("9999-")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """What a device's notifications are made from; older registrations may have none of the names."""
