@@ -16,7 +16,7 @@ import bulkload
 from bulkload.client import AiohttpTransport, Client, Requesting
 from bulkload.emulator import Emulator
 from bulkload.emulator.behaviour import Behaviour
-from bulkload.errors import InputError, LedgerLocked
+from bulkload.errors import Halt, InputError, LedgerLocked
 from bulkload.hub import Hub
 from bulkload.installation import Checker, Installation
 from bulkload.installation.identity import hashed
@@ -247,6 +247,50 @@ class TestReadingOn:
         summary = await migrate(hub, path, top=2)
         assert (summary.written, summary.read) == (30, 30)
         assert summary.requests.sent < 12
+
+    async def test_another_list_of_handles_is_not_mixed_with_the_one_before(self, hub: Hub, tmp_path: Path) -> None:
+        await register(hub, *(apple(number) for number in range(4)))
+        first, second = ([Handle.device_token(token(number)) for number in numbers] for numbers in ((0, 1), (1, 2)))
+        failed = await migrate(hub, tmp_path / "d", handles=[*first, Handle((("Unknown", "x"),))])
+        assert failed.exit_code == 1
+        summary = await migrate(hub, tmp_path / "d", handles=second)
+        assert (summary.exit_code, summary.written, summary.requests.sent) == (0, 2, 1)
+        assert {one["pushChannel"] for one in written(tmp_path / "d")} == {token(1), token(2)}
+
+    async def test_a_handle_of_two_push_services_is_asked_for_under_both(self, hub: Hub, tmp_path: Path) -> None:
+        fcm, gcm = Handle((("FcmV1RegistrationId", "x"),)), Handle.gcm_registration_id("x")
+        await register(hub, Registration(kind="FcmV1", handle=fcm, tags=("a",)))
+        await register(hub, Registration(kind="Gcm", handle=gcm, tags=("b",)))
+        folding = Folding(map_value={"platform": {"gcm": "fcmv1"}})
+        await migrate(hub, tmp_path / "d", handles=[fcm, gcm], folding=folding)
+        assert [one["tags"] for one in written(tmp_path / "d")] == [["a", "b"]]
+
+    async def test_failures_of_a_session_that_ended_before_it_wrote_are_remembered(self, tmp_path: Path) -> None:
+        export = tmp_path / "export.txt"
+        export.write_text(f"<html/>\n{bulkload.registration.description(apple(1))}\n")
+        source = FileSource(export, Layout(format="ndjson"))
+        what = f"the export {await source.fingerprint()}"
+        with MigrationLedger(tmp_path / "d.migrate", hub=None, what=what) as ledger:
+            ledger.add([apple(1, registration_id="1")])
+            ledger.reach(place=START, failed=1)
+            ledger.all_read()
+        summary = await migrate(None, tmp_path / "d", export=export)
+        assert (summary.exit_code, summary.failed, summary.written) == (1, 1, 1)
+
+    async def test_what_cannot_be_mapped_keeps_nothing_from_being_wiped(self, hub: Hub, tmp_path: Path) -> None:
+        await register(hub, apple(0xABCDEF))
+        summary = await migrate(hub, tmp_path / "d", folding=Folding(id_from="tags[0]"))
+        assert (summary.exit_code, summary.resume) == (1, None)
+        assert b"ABCDEF" not in (tmp_path / "d.migrate").read_bytes()
+        await register(hub, apple(2, "a"))
+        assert (await migrate(hub, tmp_path / "d", folding=Folding(id_from="tags[0]"))).written == 1
+
+    async def test_a_ledger_that_cannot_be_read_any_more_stops_the_run(self, hub: Hub, tmp_path: Path) -> None:
+        with MigrationLedger(tmp_path / "d", hub=hub.identity, what="all registrations") as ledger:
+            ledger._write("DROP TABLE entries")
+            with pytest.raises(Halt, match="make room and run the same command again"):
+                list(ledger.channels())
+            ledger._write("CREATE TABLE entries (channel BLOB, registration TEXT)")
 
     async def test_a_token_that_is_not_known_any_more_lets_the_reading_begin_anew(
         self, hub: Hub, tmp_path: Path
@@ -586,3 +630,31 @@ async def test_what_a_link_leads_to_is_written(hub: Hub, tmp_path: Path) -> None
     await migrate(hub, link)
     assert link.is_symlink()
     assert len(written(tmp_path / "real")) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder is missing or read-only"):
+        FileOutput(tmp_path / "missing" / "d")
+
+
+async def fail_after_writing(output: FileOutput) -> None:
+    async with output:
+        await output.write([b"{}"])
+        await output.leave_out([b"{}"])
+        raise ZeroDivisionError
+
+
+async def test_an_output_that_fails_leaves_both_files_as_they_were(tmp_path: Path) -> None:
+    before = {"d": b"devices", "d.left-out.ndjson": b"left out"}
+    for name, data in before.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(ZeroDivisionError):
+        await fail_after_writing(FileOutput(tmp_path / "d"))
+    assert {name: (tmp_path / name).read_bytes() for name in names_in(tmp_path)} == before
+
+
+async def test_what_a_killed_run_left_beside_the_output_goes_with_the_next_one(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "d.part").write_bytes(b"push channels of a run that was killed")
+    await register(hub, apple(1))
+    await migrate(hub, tmp_path / "d")
+    assert names_in(tmp_path) == {"d", "d.migrate"}

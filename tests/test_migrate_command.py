@@ -113,6 +113,20 @@ class TestTheRoad:
             commands.run(*command, "--api-version", "2023-10", cwd=tmp_path, env=hub.env)
         assert [path.partition("api-version=")[2] for path in asked] == ["2020-06"] * 3 + ["2023-10"] * 2
 
+    def test_deletes_the_old_ones_by_a_config_file_that_serves_a_load_as_well(
+        self, tmp_path: Path, hub: EmulatedHub, commands: Forks
+    ) -> None:
+        (tmp_path / "c.toml").write_text('id-from = "push-channel"\n[map]\nmap-value.platform = { gcm = "fcmv1" }\n')
+        config, env = ("--config", "c.toml"), {**hub.env, "BULKLOAD_CONVERT_GCM_TEMPLATES": "1"}
+        for command in (
+            ("migrate", "--all", "-o", "d.ndjson"),
+            ("load", "d.ndjson", "--api-version", "2020-06"),
+            ("migrate", "--delete-old", "d.ndjson", "--loaded", "d.ndjson.ledger"),
+        ):
+            ran = commands.run(*command, *config, cwd=tmp_path, env=env)
+            assert ran.code == 0, ran.err
+        assert old(hub) == []
+
     def test_writes_to_standard_output_without_a_file(self, tmp_path: Path, hub: EmulatedHub, commands: Forks) -> None:
         ran = commands.run("migrate", "--device-token", f"{1:064x}", cwd=tmp_path, env=hub.env)
         [made] = [json.loads(line) for line in ran.out.splitlines()]
@@ -143,6 +157,8 @@ class TestTheRoad:
         (("--all", "--plan"), "--plan belongs to --delete-old"),
         (("--all", "--loaded", "x"), "--loaded belongs to --delete-old"),
         (("--all", "-o", "."), "is a folder"),
+        (("--all", "--visible-within", "5m"), "--visible-within belongs to --delete-old"),
+        (("--delete-old", "d", "--loaded", "l", "--id-from", "tags[0]"), "goes with --loaded"),
         (("--all", "-o", "missing/d.ndjson"), "missing/d.ndjson"),
         (("--all", "--id-from", "a["), "--id-from"),
         (("--export-file", "missing.txt", "-o", "d"), "missing.txt"),

@@ -172,6 +172,8 @@ class TestRegistrations:
             (("--channel-uri", ""), "--channel-uri number 1 is empty"),
             (("missing.txt",), "missing.txt cannot be read"),
             (("--all", "--top", "0"), "--top"),
+            (("--tag", ""), "a tag is a text in UTF-8 that is not empty"),
+            (("--tag", "\udcff"), "a tag is a text in UTF-8 that is not empty"),
             (("--all", "--workers", "0"), "--workers is at least 1"),
         ],
     )
@@ -245,6 +247,15 @@ class TestAHubThatIsNoGood:
             ran = commands.run("registrations", "--all", cwd=tmp_path, env=hub.env)
         assert ran.code == 4
         assert "page 1 of all registrations: 400" in ran.err
+
+    def test_a_token_that_cannot_stand_in_an_address(self, tmp_path: Path, commands: Forks) -> None:
+        reply = Reply(
+            200, b"<feed xmlns='http://www.w3.org/2005/Atom'/>", headers=("x-ms-continuationtoken: \u00ff\u20ac",)
+        )
+        with RecordingHub(lambda _: reply) as hub:
+            ran = commands.run("registrations", "--device-token", "ABCD", cwd=tmp_path, env=hub.env)
+        assert ran.code == 1
+        assert "its continuation token cannot stand in an address" in ran.err
 
     def test_a_token_that_leads_in_circles_ends_with_a_line(self, tmp_path: Path, commands: Forks) -> None:
         feed = b"<feed xmlns='http://www.w3.org/2005/Atom'/>"

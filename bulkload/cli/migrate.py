@@ -9,7 +9,7 @@ import click
 
 from bulkload.cli.attended import attended_flags
 from bulkload.cli.calling import Calling, calling_flags, handle_flags, take_handles, top_flag
-from bulkload.cli.options import Duration, config_flag, flag, is_default, of_config
+from bulkload.cli.options import Duration, config_flag, flag, is_default, is_typed, of_config
 from bulkload.cli.reading import map_value_flag, take_map_value
 from bulkload.cli.sending import command_line
 from bulkload.cli.streams import Lines, write
@@ -29,6 +29,8 @@ from bulkload.source import FileSource, Layout
 from bulkload.source.standard_input import STANDARD_INPUT
 
 LEDGER = ".migrate"
+
+_FOLDING = ("map_value", "id_from", "convert_gcm_templates")
 
 
 @click.command(short_help="Make installations of registrations; delete the old ones.")
@@ -58,7 +60,8 @@ def migrate(files: tuple[str, ...], **flags: Any) -> int:
     The registrations are those of the devices that are named (as for `bulkload registrations`), or --all of the hub, or
     those in an --export-file. All of one channel become one installation; where they contradict each other, a part of
     an installation decides, then what expires last, then what has the greater id, and each such channel is counted.
-    What has no installation id gets the first 32 hex digits of the sha256 of its channel.
+    What has no installation id gets the first 32 hex digits of the sha256 of its channel. Registrations of secondary
+    tiles and of unknown kinds are kept in FILE.left-out.ndjson beside -o FILE.
 
     With --delete-old FILE --loaded LEDGER, the old registrations of each channel in FILE are deleted, once the ledger
     shows its installation accepted and the hub shows it among the channel's registrations. The same command again
@@ -80,6 +83,8 @@ def migrate(files: tuple[str, ...], **flags: Any) -> int:
     for name in ("loaded", "is_plan"):
         if flags.pop(name):
             raise InputError(f"--{name.removeprefix('is_')} belongs to --delete-old FILE")
+    if is_typed("visible_within"):
+        raise InputError("--visible-within belongs to --delete-old FILE")
     flags.pop("delete_old")
     flags.pop("visible_within")
     return _make_installations(files, flags)
@@ -126,9 +131,10 @@ def _make_installations(files: tuple[str, ...], flags: dict[str, Any]) -> int:
 def _delete_old(files: tuple[str, ...], flags: dict[str, Any]) -> int:
     devices: Path = flags.pop("delete_old")
     loaded: Path | None = flags.pop("loaded")
-    given = take_handles(flags)
-    others = [files, given, *(flags.pop(name) for name in ("is_all", "export_file", "output", "map_value", "id_from"))]
-    if any(others) or flags.pop("convert_gcm_templates"):
+    others = [files, take_handles(flags), *(flags.pop(name) for name in ("is_all", "export_file", "output"))]
+    # A config file serves a load and the making of installations as well: there they mean nothing to this.
+    others += [is_typed(name) for name in _FOLDING if flags.pop(name)]
+    if any(others):
         raise InputError("--delete-old goes with --loaded, --plan and --visible-within only")
     if loaded is None:
         raise InputError(f"--delete-old needs the ledger of the load: --loaded {devices}.ledger")

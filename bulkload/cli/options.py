@@ -244,6 +244,11 @@ def is_default(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.DEFAULT
 
 
+def is_typed(name: str) -> bool:
+    """Whether a flag was given on the command line itself."""
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
 def hub_name(given: str | None) -> str | None:
     """The hub's name by flag or environment; two that differ are refused rather than guessed at."""
     environment = os.environ.get(HUB)

@@ -30,7 +30,7 @@ def registration_id(number: int, *, as_json: bool, **flags: Any) -> int:
 
     \b
     Exit codes: 0 all were created; 1 the hub refused some; 2 wrong usage; 4 the hub refuses the run or is not reached;
-    6 a bug; 130 and 143 interrupted.
+    6 a bug; 129, 130 and 143 interrupted.
     """
     calling = Calling(flags)
     lines = Lines()

@@ -39,7 +39,7 @@ def registrations(files: tuple[str, ...], tag: str | None, *, is_all: bool, top:
 
     \b
     Exit codes: 0 all were read; 1 some channels could not be read; 2 wrong usage or input; 4 the hub refuses the run,
-    is not reached, or a list broke off; 6 a bug; 130 and 143 interrupted.
+    is not reached, or a list broke off; 6 a bug; 129, 130 and 143 interrupted.
     """
     given = take_handles(flags)
     if sum((bool(given or files), tag is not None, is_all)) != 1:

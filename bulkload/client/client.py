@@ -1,6 +1,7 @@
 """The hub's REST operations, each paced, signed, retried and judged like an upload."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -22,7 +23,7 @@ from bulkload.hub import Hub
 from bulkload.installation import Fields, shown
 from bulkload.pace import Pacer
 from bulkload.record import Outcome
-from bulkload.registration import FeedError, Handle, Registration, entry, read
+from bulkload.registration import FeedError, Handle, Registration, addressable, entry, read
 from bulkload.retry import Backoff
 from bulkload.sas import Signer
 from bulkload.upload import Ending, Requests, Upload
@@ -39,6 +40,9 @@ _COLLECTIONS = ("", "registrations", "registrationids")
 
 # Which signs are not percent-encoded, by the habits of those who spell addresses.
 _LEFT_AS_THEY_ARE = ("", "'", "/", "/'", "!'()*", ":/?#[]@!$&'()*+,;=")
+
+# It comes encoded for an address.
+_is_token = re.compile("[!-~]+").fullmatch
 
 _ENTRY = MappingProxyType({"Content-Type": "application/atom+xml;type=entry;charset=utf-8"})
 
@@ -141,8 +145,8 @@ class Client:
         return self._pages(path, what, top=top, secrets=_secrets(handle))
 
     def pages_with_tag(self, tag: str, *, top: int = TOP) -> AsyncGenerator[Page, None]:
-        """Pages of all registrations that bear a tag."""
-        path = f"/tags/{quote(tag, safe='')}/registrations"
+        """Pages of all registrations that bear a tag; raises `InputError` for what is none."""
+        path = f"/tags/{quote(addressable(tag, 'tag'), safe='')}/registrations"
         return self._pages(path, f"the registrations with tag {shown(tag)}", top=top)
 
     def pages(self, *, top: int = TOP, token: str | None = None) -> AsyncGenerator[Page, None]:
@@ -232,7 +236,10 @@ class Client:
         answer = await self._call("GET", path, what=what, secrets=secrets)
         if len(answer.body) > LARGEST_ANSWER:
             raise FeedError(f"it is longer than {LARGEST_ANSWER // 1024 // 1024} MiB; ask for fewer with --top")
-        return Page(read(answer.body), answer.headers.get("x-ms-continuationtoken") or None)
+        token = answer.headers.get("x-ms-continuationtoken") or None
+        if token is not None and not _is_token(token):
+            raise FeedError("its continuation token cannot stand in an address")
+        return Page(read(answer.body), token)
 
     def _only(self, answer: Answer, id_: str) -> Registration:
         try:

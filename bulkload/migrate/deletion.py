@@ -165,7 +165,8 @@ class OldRegistrations(Asking[DeletionSummary]):
         return old
 
     def _stopped(self, stop: Stop) -> DeletionSummary:
-        return replace(self._summary(), outcome="stopped", exit_code=stop.exit_code, reason=stop.reason)
+        ended = replace(self._summary(), outcome="stopped", exit_code=stop.exit_code, reason=stop.reason)
+        return replace(ended, resume=self._resume)
 
     def _summary(self) -> DeletionSummary:
         counts, loaded = self._counts, self._loaded
@@ -185,7 +186,7 @@ class OldRegistrations(Asking[DeletionSummary]):
             requests=self._client.requests,
             elapsed=self.elapsed,
             ledger=str(self._path) if self._path is not None else None,
-            resume=self._resume,
+            resume=None if is_whole else self._resume,
         )
 
     @property

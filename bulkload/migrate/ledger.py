@@ -4,6 +4,7 @@ A SQLite file. While registrations are read it holds them, since those of one ch
 list; once the installations are written they are wiped from it, and what stays are counts and digests of channels.
 """
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -38,7 +39,7 @@ CREATE TABLE migration (
     is_read INTEGER NOT NULL DEFAULT 0,
     written_at TEXT
 );
-CREATE TABLE channels (digest BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE questions (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE entries (channel BLOB NOT NULL, registration TEXT NOT NULL);
 CREATE TABLE left_out (registration TEXT NOT NULL);
 CREATE TABLE deletions (
@@ -142,6 +143,7 @@ class MigrationLedger:
                 self._lock.make_private()
             self._connection.executescript(f"BEGIN; {_TABLES} COMMIT")
             execute("INSERT INTO migration (hub, what, begun_at) VALUES (?, ?, ?)", (hub or "", what or "", now()))
+        execute("CREATE TEMP TABLE wanted (question BLOB PRIMARY KEY, channel BLOB NOT NULL) WITHOUT ROWID")
         execute("BEGIN")
 
     def _verify(self, hub: str | None, what: str | None) -> None:
@@ -170,7 +172,7 @@ class MigrationLedger:
 
     def _is_nobodys(self) -> bool:
         """Whether nothing was read or deleted yet."""
-        tables = ("entries", "left_out", "channels", "deletions")
+        tables = ("entries", "left_out", "questions", "deletions")
         rows = " + ".join(f"EXISTS (SELECT 1 FROM {table})" for table in tables)
         reached = self.reached
         is_begun = reached.is_read or reached.is_written or reached.token is not None or reached.place != START
@@ -191,7 +193,7 @@ class MigrationLedger:
 
     def begin_anew(self, what: str) -> None:
         """Forget what an earlier reading came to."""
-        for table in ("channels", "entries", "left_out", "deletions"):
+        for table in ("questions", "entries", "left_out", "deletions"):
             self._write(f"DELETE FROM {table}")
         self._write(
             "UPDATE migration SET what = ?, begun_at = ?, token = NULL, byte_offset = ?, line = ?, failed = 0, "
@@ -219,13 +221,20 @@ class MigrationLedger:
         values = (token, *place, failed)
         self._write("UPDATE migration SET token = ?, byte_offset = ?, line = ?, failed = ?", values)
 
-    def is_done(self, handle: Handle) -> bool:
-        """Whether all registrations of this device were kept."""
-        query = "SELECT 1 FROM channels WHERE digest = ?"
-        return self._connection.execute(query, (bytes.fromhex(handle.channel_digest),)).fetchone() is not None
+    def want(self, handle: Handle) -> bool:
+        """Note that a session asks for a device; returns whether its registrations are still to be read."""
+        row = (_question(handle), bytes.fromhex(handle.channel_digest))
+        self._write("INSERT OR IGNORE INTO wanted VALUES (?, ?)", row)
+        return not self._holds("SELECT 1 FROM questions WHERE digest = ?", row[0])
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether the registrations of every device that this session asks for were kept."""
+        return not self._holds("SELECT 1 FROM wanted WHERE question NOT IN (SELECT digest FROM questions)")
 
     def done(self, handle: Handle) -> None:
-        self._write("INSERT OR IGNORE INTO channels VALUES (?)", (bytes.fromhex(handle.channel_digest),))
+        """All registrations that the hub has by this handle were kept."""
+        self._write("INSERT OR IGNORE INTO questions VALUES (?)", (_question(handle),))
 
     def all_read(self) -> None:
         """Everything that was to be read was kept."""
@@ -233,23 +242,30 @@ class MigrationLedger:
         self.commit()
 
     def channels(self) -> Iterator[list[Registration]]:
-        """The registrations of each channel, in the order of the channels' digests: the same, however they came.
+        """The registrations of each channel, in the order of the channels' digests: the same, however they came."""
+        return self._grouped("SELECT channel, registration FROM entries ORDER BY channel, rowid")
 
-        One that was read twice, since a reading was broken off, is there once.
-        """
-        rows = self._connection.execute("SELECT channel, registration FROM entries ORDER BY channel")
-        for _, group in groupby(rows, key=itemgetter(0)):
+    def wanted_channels(self) -> Iterator[list[Registration]]:
+        """Of those, the channels that this session asks for: an earlier one may have been given another list."""
+        return self._grouped(
+            "SELECT channel, registration FROM entries WHERE channel IN (SELECT channel FROM wanted) "
+            "ORDER BY channel, rowid"
+        )
+
+    def _grouped(self, query: str) -> Iterator[list[Registration]]:
+        """A registration that was read twice, since a reading was broken off, is there once, as it came last."""
+        for _, group in groupby(self._rows(query), key=itemgetter(0)):
             registrations = (Registration.of_fields(orjson.loads(text)) for _, text in group)
             yield list({one.registration_id or str(number): one for number, one in enumerate(registrations)}.values())
 
     def left_out(self) -> Iterator[bytes]:
         """What `leave_out` kept, as JSON."""
-        for (text,) in self._connection.execute("SELECT DISTINCT registration FROM left_out"):
+        for (text,) in self._rows("SELECT DISTINCT registration FROM left_out"):
             yield text.encode()
 
     def written(self) -> None:
         """The installations are where they should be: what they were made of is wiped."""
-        for table in ("entries", "left_out", "channels"):
+        for table in ("entries", "left_out", "questions"):
             self._write(f"DELETE FROM {table}")
         self._write("UPDATE migration SET token = NULL, written_at = ?", (now(),))
         self.commit()
@@ -264,8 +280,7 @@ class MigrationLedger:
 
     def is_deleted(self, digest: str) -> bool:
         """Whether the old registrations of the channel with this digest are gone."""
-        query = "SELECT 1 FROM deletions WHERE channel = ?"
-        return self._connection.execute(query, (bytes.fromhex(digest),)).fetchone() is not None
+        return self._holds("SELECT 1 FROM deletions WHERE channel = ?", bytes.fromhex(digest))
 
     def deleted(self, digest: str, installation_id: str, registrations: int) -> None:
         """So many old registrations of this channel were deleted, and none is left."""
@@ -277,6 +292,16 @@ class MigrationLedger:
         try:
             self._connection.execute("COMMIT")
             self._connection.execute("BEGIN")
+        except sqlite3.Error as exc:
+            raise self._broken(exc) from exc
+
+    def _holds(self, query: str, *values: bytes) -> bool:
+        return next(self._rows(query, *values), None) is not None
+
+    def _rows(self, query: str, *values: bytes) -> Iterator[tuple[Any, ...]]:
+        """What a query finds; a sort needs room on the disk as well."""
+        try:
+            yield from self._connection.execute(query, values)
         except sqlite3.Error as exc:
             raise self._broken(exc) from exc
 
@@ -294,3 +319,8 @@ class MigrationLedger:
 
     def _broken(self, exc: sqlite3.Error) -> Halt:
         return Halt(f"ledger {self._name} cannot be written: {exc}; make room and run the same command again")
+
+
+def _question(handle: Handle) -> bytes:
+    """What tells the questions for a device apart: one may be asked for under several push services."""
+    return hashlib.sha256(handle.filter.encode()).digest()

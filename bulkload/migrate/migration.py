@@ -119,19 +119,18 @@ class Migration(Stoppable[MigrationSummary]):
             log.info("%s: %s", self._named(what), _begins(reached))
             if reached.is_written:
                 ledger.begin_anew(what)
+            self.failures = ledger.reached.failed
             if not ledger.reached.is_read:
                 await self._read(ledger)
-                if self._can_finish:
-                    ledger.all_read()
+            # A channel that could not be read may be read later; a line that is none, or what cannot be mapped, stays.
+            is_whole = ledger.is_all_done
+            if is_whole and self._handles is None:
+                ledger.all_read()
             await self._write(ledger)
-            if self._can_finish:
+            if is_whole:
                 ledger.written()
+                self._resume = None
         return self._summary()
-
-    @property
-    def _can_finish(self) -> bool:
-        """Whether a later session could add nothing: a line of a file stays as it is, a channel may be read again."""
-        return not self.failures or self._export is not None
 
     async def _what(self) -> str:
         if self._export is not None:
@@ -179,8 +178,7 @@ class Migration(Stoppable[MigrationSummary]):
                 self._settle(len(page.registrations))
 
     async def _read_export(self, export: Source, ledger: MigrationLedger) -> None:
-        start, self.failures = ledger.reached.place, ledger.reached.failed
-        async with aclosing(export.batches(start)) as batches:
+        async with aclosing(export.batches(ledger.reached.place)) as batches:
             async for batch in batches:
                 for datum, _, line in batch.placed():
                     self._take_line(datum, f"{export.name} line {line:,}")
@@ -199,7 +197,7 @@ class Migration(Stoppable[MigrationSummary]):
 
     def is_wanted(self, handle: Handle) -> bool:
         """Whether a channel was not read to its end before."""
-        return not self._ledger.is_done(handle)
+        return self._ledger.want(handle)
 
     async def take(self, registrations: list[Registration]) -> None:
         self._keep(registrations)
@@ -241,7 +239,7 @@ class Migration(Stoppable[MigrationSummary]):
         # From here on all sessions' registrations are counted, each once.
         self._counts.read = self._counts.unknown = self._counts.tiles = 0
         async with self._output as output:
-            channels = ledger.channels()
+            channels = ledger.channels() if self._handles is None else ledger.wanted_channels()
             while lines := list(self._lines(islice(channels, FOLDED_TOGETHER))):
                 await output.write(line for line in lines if line)
                 await asyncio.sleep(0)

@@ -47,11 +47,15 @@ class FileOutput:
         self._path = path.resolve() if path.is_symlink() else path
         self.name: str | None = printable(str(path))
         self.left_out: str | None = None
-        self._beside = Path(f"{self._path}.{os.getpid()}.part")
+        self._beside = Path(f"{self._path}.part")
+        self._left_out_path = Path(f"{self._path}{LEFT_OUT}")
+        self._left_out_beside = Path(f"{self._left_out_path}.part")
         if path.is_dir():
             raise InputError(f"-o {self.name} is a folder; name a file in it")
         if path.exists() and not path.is_file():
             raise InputError(f"-o {self.name} is no regular file; leave -o out for standard output")
+        if not os.access(self._path.parent, os.W_OK | os.X_OK):
+            raise InputError(f"-o {self.name} cannot be written: its folder is missing or read-only; name another")
 
     def __repr__(self) -> str:
         return f"<FileOutput {self.name}>"
@@ -64,13 +68,24 @@ class FileOutput:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self._file.close()
+            with self._file:
+                if exc is None:
+                    _reach_the_disk(self._file)
             if exc is None:
-                self._beside.replace(self._path)
+                self._put_in_place()
         except OSError as error:
             raise self._full(error) from error
         finally:
             _remove(self._beside)
+            _remove(self._left_out_beside)
+
+    def _put_in_place(self) -> None:
+        """From now on both files are what this run made."""
+        if self.left_out is None:
+            _remove(self._left_out_path)
+        else:
+            self._left_out_beside.replace(self._left_out_path)
+        self._beside.replace(self._path)
 
     async def write(self, lines: Iterable[bytes]) -> None:
         try:
@@ -79,17 +94,16 @@ class FileOutput:
             raise self._full(exc) from exc
 
     async def leave_out(self, lines: Iterable[bytes]) -> None:
-        path = Path(f"{self._path}{LEFT_OUT}")
-        _remove(path)
         iterator = iter(lines)
         first = next(iterator, None)
         if first is None:
             return
-        self.left_out = printable(str(path))
+        self.left_out = printable(str(self._left_out_path))
         try:
-            with _made(path) as file:
+            with _made(self._left_out_beside) as file:
                 file.write(b"%b\n" % first)
                 file.writelines(b"%b\n" % line for line in iterator)
+                _reach_the_disk(file)
         except OSError as exc:
             raise self._full(exc) from exc
 
@@ -127,6 +141,12 @@ class StreamOutput:
         """There is no room for them beside a stream; they are counted by whoever gives them."""
         for _ in lines:
             pass
+
+
+def _reach_the_disk(file: BinaryIO) -> None:
+    """What it was made of is wiped next: a power cut must not take both."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _remove(path: Path) -> None:

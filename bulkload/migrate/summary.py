@@ -1,5 +1,6 @@
 """What a migration came to, for people and for scripts."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -107,10 +108,10 @@ class MigrationSummary(_Ended):
             lines.append(f"left out: {self.left_out}")
         if self.ledger is not None and self.outcome != "complete":
             lines.append(f"ledger: {self.ledger}")
-        if self.outcome != "complete" and self.resume:
+        if self.resume:
             lines.append(f"to continue: {self.resume}")
-        elif self.output is not None:
-            lines.append(f"next: bulkload load {self.output}")
+        elif self.output is not None and self.outcome != "stopped":
+            lines.append(f"next: bulkload load {shlex.quote(self.output)}")
         return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from bulkload.registration.atom import UNKNOWN, FeedError, FeedReader, read
 from bulkload.registration.family import FAMILIES, FAMILY_OF_PLATFORM, SUFFIX, TEMPLATE, Family
 from bulkload.registration.folding import Conflict, Folded, fold
-from bulkload.registration.handle import Handle, read_filter
+from bulkload.registration.handle import Handle, addressable, read_filter
 from bulkload.registration.registration import Registration, Template, is_never
 from bulkload.registration.writing import description, elements, entry
 
@@ -21,6 +21,7 @@ __all__ = [
     "Handle",
     "Registration",
     "Template",
+    "addressable",
     "description",
     "elements",
     "entry",

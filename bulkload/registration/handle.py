@@ -42,7 +42,7 @@ class Handle:
     @classmethod
     def channel_uri(cls, uri: str) -> "Handle":
         """Raises `InputError` for what is no text."""
-        return cls((("ChannelUri", _text(uri, "channel URI")),))
+        return cls((("ChannelUri", addressable(uri, "channel URI")),))
 
     @classmethod
     def device_token(cls, token: str) -> "Handle":
@@ -54,7 +54,7 @@ class Handle:
     @classmethod
     def gcm_registration_id(cls, registration_id: str) -> "Handle":
         """Raises `InputError` for what is no text."""
-        return cls((("GcmRegistrationId", _text(registration_id, "registration id")),))
+        return cls((("GcmRegistrationId", addressable(registration_id, "registration id")),))
 
     @classmethod
     def guessed(cls, text: str) -> "Handle":
@@ -125,7 +125,7 @@ class Handle:
         return quote(" and ".join(terms), safe="'")
 
 
-def _text(value: str, what: str) -> str:
+def addressable(value: str, what: str) -> str:
     """A value that can stand in an address; a command line's may hold halves of characters, what is not UTF-8."""
     is_text = value != ""
     try:
