@@ -82,7 +82,8 @@ class Upload(Generic[C]):
     Where the hub refuses the whole run it stops sending by itself and says why by `halt`.
     The first request leaves alone; once the hub has taken or rejected a record, up to `workers` are in flight, each a
     task in `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything,
-    `traits` how its answers are understood; `clock` gives seconds.
+    `traits` how its answers are understood; `clock` gives seconds. A hub that is gone for longer than patience uses up
+    attempts, since a record may be to blame, or `ends_when_gone`: then it is refused like the whole run.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Upload(Generic[C]):
         tasks: asyncio.TaskGroup,
         clock: Callable[[], float],
         was_accepted: bool = False,
+        ends_when_gone: bool = False,
         traits: Traits = USUAL,
     ) -> None:
         self.requests = Requests()
@@ -126,6 +128,7 @@ class Upload(Generic[C]):
         self._is_stopping = False
 
         self._traits = traits
+        self._ends_when_gone = ends_when_gone
         self._history = History(was_accepted=was_accepted, now=clock(), traits=traits)
         self._unknown = Unknown()
         self._outage = Outage()
@@ -333,6 +336,8 @@ class Upload(Generic[C]):
         # A hub that is away for longer than anybody waits may be so because of these very records.
         is_away = history.is_failing or history.reach is Reach.GONE
         is_patient = is_away and self._outage.length(now) < self._traits.patience
+        if history.reach is Reach.GONE and self._ends_when_gone and not is_patient:
+            raise Halt(f"the hub does not answer any more ({judgment.reason})")
         is_unsent = answer.fault is not None and answer.fault.is_unsent
         if history.reach is Reach.UNKNOWN or is_patient or is_unsent:
             # No record is to blame: one request at a time asks for the hub, each time another record's.

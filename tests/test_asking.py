@@ -86,6 +86,20 @@ def test_a_cancellation_by_others_passes() -> None:
     assert run_virtually(main())
 
 
+def test_a_cancellation_by_others_passes_also_where_it_was_told_to_end() -> None:
+    async def main() -> bool:
+        job = Job()
+        running = asyncio.create_task(job.run())
+        await asyncio.sleep(0.5)
+        job.stop(*STOP)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        return running.cancelled()
+
+    assert run_virtually(main())
+
+
 def test_so_many_failures_are_told_and_all_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     job = Job()

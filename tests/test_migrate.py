@@ -1,8 +1,11 @@
 """The road from registrations to installations: what is made of them, and when the old ones may go."""
 
 import asyncio
+import hashlib
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,6 +188,12 @@ class TestWhatIsMade:
         await migrate(hub, tmp_path / "d.ndjson", folding=Folding(id_from="tags[0]"))
         [made] = written(tmp_path / "d.ndjson")
         assert made["installationId"] == hashed("device:7")
+
+    async def test_installations_that_share_an_id_are_counted(self, hub: Hub, tmp_path: Path) -> None:
+        await register(hub, apple(1, "a"), apple(2, "a"), apple(3, "b"))
+        summary = await migrate(hub, tmp_path / "d", folding=Folding(id_from="tags[0]"))
+        assert (summary.written, summary.sharing, summary.exit_code) == (3, 2, 0)
+        assert "sharing                    2  installations whose id others have as well" in str(summary)
 
     async def test_one_that_cannot_be_mapped_fails_alone(self, hub: Hub, tmp_path: Path) -> None:
         await register(hub, apple(1, "a"), apple(2))
@@ -374,10 +383,40 @@ class TestDeletingTheOldOnes:
         assert token(3) not in repr(told)
         assert await everything(hub) == before
 
-    async def test_what_is_done_is_not_visited_again(self, hub: Hub, migrated: tuple[Path, Path]) -> None:
-        await delete(hub, *migrated)
+    async def test_what_is_done_is_not_visited_again_until_all_is_done(
+        self, hub: Hub, migrated: tuple[Path, Path]
+    ) -> None:
+        devices, _ = migrated
+        gone = written(devices)[4]
+        async with Client(hub) as client:
+            await client.delete_installation(gone["installationId"])
+        assert (await delete(hub, *migrated)).exit_code == 1
         again = await delete(hub, *migrated)
-        assert (again.exit_code, again.earlier, again.requests.sent) == (0, 10, 0)
+        assert (again.exit_code, again.earlier, again.channels, again.requests.sent) == (1, 9, 0, 1)
+        await put(hub, [gone])
+        last = await delete(hub, *migrated)
+        assert (last.exit_code, last.earlier, last.channels, last.registrations) == (0, 9, 1, 2)
+
+    async def test_old_ones_that_came_back_go_as_well(self, hub: Hub, migrated: tuple[Path, Path]) -> None:
+        await delete(hub, *migrated)
+        await register(hub, apple(3, "back"), apple(5, "back"))
+        again = await delete(hub, *migrated)
+        assert (again.exit_code, again.earlier, again.channels, again.registrations) == (0, 0, 10, 2)
+        assert all(one.installation_id for one in await everything(hub))
+
+    async def test_a_ledger_of_the_first_kind_goes_on(self, hub: Hub, migrated: tuple[Path, Path]) -> None:
+        devices, ledger = migrated
+        path = devices.with_name(f"{devices.name}.migrate")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(
+                "ALTER TABLE migration DROP COLUMN round; ALTER TABLE deletions DROP COLUMN round; "
+                "PRAGMA user_version = 1"
+            )
+            done = hashlib.sha256(written(devices)[0]["pushChannel"].encode()).digest()
+            connection.execute("INSERT INTO deletions VALUES (?, 'x', 2, 'then')", (done,))
+            connection.commit()
+        summary = await delete(hub, devices, ledger)
+        assert (summary.exit_code, summary.earlier, summary.channels) == (0, 1, 9)
 
     async def test_a_channel_whose_installation_is_not_there_keeps_its_registrations(
         self, hub: Hub, migrated: tuple[Path, Path]

@@ -95,7 +95,7 @@ class TestTheRoad:
 
         again = commands.run(*removing, cwd=tmp_path, env=hub.env)
         assert again.code == 0
-        assert f"{CHANNELS}  channels were done by an earlier session" in again.err
+        assert f"0 old registrations deleted, of {CHANNELS} channels" in again.err
 
     def test_asks_for_the_old_ones_with_the_load_s_api_version(self, tmp_path: Path, commands: Forks) -> None:
         (tmp_path / "d.ndjson").write_text('{"installationId":"a","platform":"fcmv1","pushChannel":"g:0"}\n')
@@ -132,6 +132,16 @@ class TestTheRoad:
         [made] = [json.loads(line) for line in ran.out.splitlines()]
         assert (ran.code, made["tags"], list(made["templates"])) == (0, ["n1", "news"], ["hello"])
         assert list(tmp_path.iterdir()) == []
+
+    def test_tells_no_handle_that_it_was_given_where_it_is_stopped(self, tmp_path: Path) -> None:
+        with EmulatedHub("--latency", "60", cwd=tmp_path) as slow:
+            command = ("migrate", "--gcm-registration-id", "secret:handle", "-o", "d.ndjson", "--json")
+            with Started(*command, cwd=tmp_path, env=slow.env) as started:
+                wait_for((tmp_path / "d.ndjson.migrate").exists, "the ledger")
+                started.signal(signal.SIGINT)
+                ran = started.finish()
+        assert (ran.code, ran.summary["resume"]) == (5, None), ran.err
+        assert "secret" not in ran.out + ran.err
 
     def test_takes_handles_from_standard_input(self, tmp_path: Path, hub: EmulatedHub, commands: Forks) -> None:
         handles = "".join(f"{number:064X}\n" for number in range(1, 6)).encode()

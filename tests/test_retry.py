@@ -713,6 +713,19 @@ def test_a_connection_that_could_not_be_made_is_no_record_s_fault() -> None:
     assert history.reach is Reach.GONE
 
 
+@pytest.mark.parametrize("length", [16, 40, 99])
+def test_what_is_hidden_is_cut_out_where_an_answer_cuts_it_short(length: int) -> None:
+    value = "".join(map(str, range(1000)))[:100]
+    line = describe(answer(400, f"not this: {value[:length].upper()} and {value[:length]}… then"), hide=[value])
+    assert line == f"400 not this: … and …… then, {TRACKED}"
+
+
+def test_what_only_begins_like_something_hidden_stays() -> None:
+    assert describe(answer(400, "abcdefghijklmno, and no more"), hide=["abcdefghijklmnopqrst"]).startswith(
+        "400 abcdefghijklmno, and no more"
+    )
+
+
 def test_a_403_without_a_cause_before_any_acceptance_is_asked_again_a_few_times() -> None:
     history = History(was_accepted=False, now=0.0)
     times = [number * REST_OF_BARE_403 for number in range(TRIES_OF_BARE_403 + 1)]

@@ -65,7 +65,7 @@ def migrate(files: tuple[str, ...], **flags: Any) -> int:
 
     With --delete-old FILE --loaded LEDGER, the old registrations of each channel in FILE are deleted, once the ledger
     shows its installation accepted and the hub shows it among the channel's registrations. The same command again
-    continues.
+    continues, and looks at all channels anew once all is done.
 
     \b
     Examples:
@@ -123,7 +123,8 @@ def _make_installations(files: tuple[str, ...], flags: dict[str, Any]) -> int:
         ledger=ledger,
         wait_lock=flags.pop("wait_lock"),
         top=top,
-        resume=command_line() if STANDARD_INPUT not in files else None,
+        # Handles are personal data, and the line is kept in logs and mails.
+        resume=command_line() if STANDARD_INPUT not in files and not given else None,
     )
     return _told(calling, calling.attended(migration, stop=lambda _: 5), is_json=is_json)
 

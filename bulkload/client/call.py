@@ -63,11 +63,15 @@ class CallTransport:
 
     name = "aiohttp"
 
-    def __init__(self, hub: Hub, *, connections: int, api_version: str, ca_file: Path | None) -> None:
+    def __init__(
+        self, hub: Hub, *, connections: int, api_version: str, ca_file: Path | None, answer_timeout: float
+    ) -> None:
         self._base = hub.url
         self._api_version = api_version
         # One more byte tells that there is more.
-        self._connections = Connections(hub, limit=connections, ca_file=ca_file, kept=LARGEST_ANSWER + 1)
+        self._connections = Connections(
+            hub, limit=connections, ca_file=ca_file, kept=LARGEST_ANSWER + 1, answer_timeout=answer_timeout
+        )
 
     async def send(self, call: Call, token: str) -> Answer:
         address = f"{self._base}{call.path}{'&' if '?' in call.path else '?'}api-version={self._api_version}"

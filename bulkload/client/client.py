@@ -16,6 +16,7 @@ import orjson
 import tenacity
 
 from bulkload.client.call import LARGEST_ANSWER, Call, CallTransport
+from bulkload.client.connections import ANSWER_TIMEOUT
 from bulkload.client.open_files import connections_within_limit
 from bulkload.client.settings import Requesting
 from bulkload.errors import CallFailed, Halt, InputError, as_one_failure
@@ -26,7 +27,7 @@ from bulkload.record import Outcome
 from bulkload.registration import FeedError, Handle, Registration, addressable, entry, read
 from bulkload.retry import Backoff
 from bulkload.sas import Signer
-from bulkload.upload import Ending, Requests, Upload
+from bulkload.upload import IN_HAND_PER_WORKER, Ending, Requests, Upload
 from bulkload.wire import Answer
 
 # Registrations in one page; what the service's own SDKs ask for.
@@ -68,6 +69,8 @@ class Client:
         self._numbers = count(1)
         self._open: set[Call] = set()
         self._halted: Halt | None = None
+        # Whoever waits in the upload is woken by every change of it.
+        self._room = asyncio.Semaphore(IN_HAND_PER_WORKER * self._settings.workers)
         self._upload: Upload[Call] | None = None
         self.requests = Requests()
 
@@ -78,8 +81,14 @@ class Client:
         settings = self._settings
         workers = connections_within_limit(settings.workers)
         ca_file = Path(settings.ca_file) if settings.ca_file is not None else None
+        # What waits for a call waits no longer than the call may take.
+        patience = min(settings.traits.patience, settings.record_timeout)
         self._transport = CallTransport(
-            self._hub, connections=workers, api_version=settings.api_version, ca_file=ca_file
+            self._hub,
+            connections=workers,
+            api_version=settings.api_version,
+            ca_file=ca_file,
+            answer_timeout=min(ANSWER_TIMEOUT, settings.record_timeout),
         )
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
@@ -93,7 +102,8 @@ class Client:
             workers=workers,
             tasks=self._tasks,
             clock=time.monotonic,
-            traits=settings.traits,
+            ends_when_gone=True,
+            traits=replace(settings.traits, patience=patience),
         )
         self.requests = self._upload.requests
         return self
@@ -119,7 +129,8 @@ class Client:
 
     async def create_registration_id(self) -> str:
         """A new id for a registration, which is not created by that."""
-        answer = await self._call("POST", "/registrationIDs/", headers=_ENTRY, accepts=(200, 201))
+        what = "a new registration id"
+        answer = await self._call("POST", "/registrationIDs/", what, headers=_ENTRY, accepts=(200, 201))
         # The specification promises the one, the service sends the other.
         for name in ("Content-Location", "Location"):
             if id_ := _id_at(answer.headers.get(name, "")):
@@ -155,7 +166,7 @@ class Client:
 
     async def registration(self, id: str) -> Registration | None:  # noqa: A002
         """One registration; None where there is none of this id."""
-        answer = await self._call("GET", _of_registration(id), accepts=(200, 404))
+        answer = await self._call("GET", _of_registration(id), _registration(id), accepts=(200, 404))
         return None if answer.status == 404 else self._only(answer, id)
 
     async def put_registration(self, registration: Registration, *, etag: str | None = None) -> Registration:
@@ -168,34 +179,35 @@ class Client:
         body = entry(replace(registration, registration_id=id_, etag=None, expiration_time=None))
         headers = {**_ENTRY, **({"If-Match": _quoted(etag)} if etag is not None else {})}
         secrets = _secrets(registration.handle) if registration.handle is not None else ()
-        path = _of_registration(id_)
-        answer = await self._call("PUT", path, headers=headers, body=body, accepts=(200, 201), secrets=secrets)
+        path, what = _of_registration(id_), _registration(id_)
+        answer = await self._call("PUT", path, what, headers=headers, body=body, accepts=(200, 201), secrets=secrets)
         return self._only(answer, id_)
 
     async def delete_registration(self, id: str, *, etag: str = "*") -> bool:  # noqa: A002
         """Delete a registration, if it has not changed since it had this etag; returns whether there was one."""
         headers = {**_ENTRY, "If-Match": _quoted(etag)}
-        answer = await self._call("DELETE", _of_registration(id), headers=headers, accepts=(200, 204, 404))
+        path, what = _of_registration(id), _registration(id)
+        answer = await self._call("DELETE", path, what, headers=headers, accepts=(200, 204, 404))
         return answer.status != 404
 
     # Installations.
 
     async def installation(self, id: str) -> Fields | None:  # noqa: A002
         """One installation; None where there is none of this id. The service throttles this tightly."""
-        answer = await self._call("GET", _of_installation(id), accepts=(200, 404))
+        answer = await self._call("GET", _of_installation(id), _installation(id), accepts=(200, 404))
         if answer.status == 404:
             return None
         try:
             fields = orjson.loads(answer.body)
         except orjson.JSONDecodeError as exc:
-            raise self._unreadable(f"installation {shown(id)}", exc) from exc
+            raise self._unreadable(_installation(id), exc) from exc
         if not isinstance(fields, dict):
-            raise CallFailed(f"hub {self._hub.name}: the answer for installation {shown(id)} is no object")
+            raise CallFailed(f"hub {self._hub.name}: the answer for {_installation(id)} is no object")
         return fields
 
     async def delete_installation(self, id: str) -> None:  # noqa: A002
         """Delete an installation, if there is one: the service does not say."""
-        await self._call("DELETE", _of_installation(id), accepts=(200, 204, 404))
+        await self._call("DELETE", _of_installation(id), _installation(id), accepts=(200, 204, 404))
 
     # What they stand on.
 
@@ -233,9 +245,10 @@ class Client:
             raise self._unreadable(what, exc) from exc
 
     async def _read_page(self, path: str, what: str, secrets: Sequence[str]) -> Page:
-        answer = await self._call("GET", path, what=what, secrets=secrets)
+        answer = await self._call("GET", path, what, secrets=secrets)
         if len(answer.body) > LARGEST_ANSWER:
-            raise FeedError(f"it is longer than {LARGEST_ANSWER // 1024 // 1024} MiB; ask for fewer with --top")
+            too_long = ValueError(f"it is longer than {LARGEST_ANSWER // 1024 // 1024} MiB; ask for fewer with --top")
+            raise self._unreadable(what, too_long)
         token = answer.headers.get("x-ms-continuationtoken") or None
         if token is not None and not _is_token(token):
             raise FeedError("its continuation token cannot stand in an address")
@@ -245,9 +258,9 @@ class Client:
         try:
             found = read(answer.body)
         except FeedError as exc:
-            raise self._unreadable(f"registration {shown(id_)}", exc) from exc
+            raise self._unreadable(_registration(id_), exc) from exc
         if not found:
-            raise CallFailed(f"hub {self._hub.name}: the answer for registration {shown(id_)} holds none")
+            raise CallFailed(f"hub {self._hub.name}: the answer for {_registration(id_)} holds none")
         return found[0]
 
     def _unreadable(self, what: str, exc: ValueError) -> CallFailed:
@@ -257,11 +270,11 @@ class Client:
         self,
         method: str,
         path: str,
+        what: str,
         *,
         headers: Mapping[str, str] = MappingProxyType({}),
         body: bytes = b"",
         accepts: Collection[int] = (200,),
-        what: str | None = None,
         secrets: Sequence[str] = (),
     ) -> Answer:
         """The answer to a request; `what` it is for is told where it fails."""
@@ -270,12 +283,11 @@ class Client:
         )
         self._open.add(call)
         try:
-            if self._upload is None or not await self._upload.admit(call):
-                raise self._closed
-            return await call.ended
+            async with self._room:
+                if self._upload is None or not await self._upload.admit(call):
+                    raise self._closed
+                return await call.ended
         except CallFailed as exc:
-            if what is None:
-                raise
             raise CallFailed(f"hub {self._hub.name}: {what}: {exc}", is_refused=exc.is_refused) from exc
         finally:
             self._open.discard(call)
@@ -315,6 +327,14 @@ async def _each(pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Registratio
         async for page in pages:
             for registration in page.registrations:
                 yield registration
+
+
+def _registration(id_: str) -> str:
+    return f"registration {shown(id_)}"
+
+
+def _installation(id_: str) -> str:
+    return f"installation {shown(id_)}"
 
 
 def _of_registration(id_: str) -> str:

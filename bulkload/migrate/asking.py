@@ -62,10 +62,10 @@ class Stoppable(ABC, Generic[R]):
         except Halt as exc:
             return self._stopped(Stop(exc.exit_code, str(exc)))
         except asyncio.CancelledError:
-            if self._stop is None:
-                raise
             assert self._task is not None
-            self._task.uncancel()
+            if self._stop is None or self._task.uncancel():
+                # Somebody else wants it gone.
+                raise
             return self._stopped(self._stop)
         finally:
             self._task = None

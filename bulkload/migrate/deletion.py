@@ -171,7 +171,7 @@ class OldRegistrations(Asking[DeletionSummary]):
     def _summary(self) -> DeletionSummary:
         counts, loaded = self._counts, self._loaded
         not_accepted = loaded.records - loaded.accepted
-        is_whole = not (self.failures or counts.not_visible or not_accepted)
+        is_whole = not (self._is_anything_left or not_accepted)
         return DeletionSummary(
             is_plan=self.is_plan,
             outcome="complete" if is_whole else "partial",
@@ -186,8 +186,14 @@ class OldRegistrations(Asking[DeletionSummary]):
             requests=self._client.requests,
             elapsed=self.elapsed,
             ledger=str(self._path) if self._path is not None else None,
-            resume=None if is_whole else self._resume,
+            # What was not accepted has to be loaded first.
+            resume=self._resume if self._is_anything_left else None,
         )
+
+    @property
+    def _is_anything_left(self) -> bool:
+        """Whether the same again would do more."""
+        return bool(self.failures or self._counts.not_visible)
 
     @property
     def progress(self) -> Asked:
@@ -196,7 +202,8 @@ class OldRegistrations(Asking[DeletionSummary]):
         waiting = self._visits.waiting if self._visits is not None else 0
         put_off = f", {waiting:,} channels not visible yet" if waiting else ""
         text = f"{counts.registrations:,} registrations {verb} of {counts.channels:,} channels{put_off}"
-        return Asked(text, self._loaded.consumed, self._loaded.size, self.elapsed)
+        settled = counts.channels + counts.earlier + counts.not_visible + self.failures
+        return Asked(text, settled, self._loaded.size, self.elapsed)
 
 
 class DeletionPlan(OldRegistrations):
@@ -243,7 +250,11 @@ class Deletion(OldRegistrations):
         with await held(lambda: MigrationLedger(self._path, hub=self._hub), self._wait_lock) as ledger:
             self._ledger = ledger
             log.info("%s, ledger %s: deletes what was replaced", self._loaded, self._path)
-            return await super()._ask(client)
+            summary = await super()._ask(client)
+            if not self._is_anything_left:
+                # Old registrations may come back, from devices that run an old app: next time all are looked at.
+                ledger.all_deleted()
+            return summary
 
     def _is_done(self, channel: LoadedChannel) -> bool:
         return self._ledger.is_deleted(channel.digest)
@@ -251,8 +262,9 @@ class Deletion(OldRegistrations):
     async def _settle(self, client: Client, channel: LoadedChannel, old: list[Registration]) -> None:
         for one in old:
             assert one.registration_id is not None
-            if await client.delete_registration(one.registration_id):
-                self._counts.registrations += 1
+            # One that is not there may have gone by a request whose answer was lost.
+            await client.delete_registration(one.registration_id)
+            self._counts.registrations += 1
         self._ledger.deleted(channel.digest, channel.installation_id, len(old))
         self._uncommitted += 1
         if self._uncommitted >= COMMIT_AT:

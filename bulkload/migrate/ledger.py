@@ -25,7 +25,7 @@ from bulkload.source import START, Place
 
 # "bkmi": tells this file from a load's ledger.
 APPLICATION_ID = 0x626B6D69
-VERSION = 1
+VERSION = 2
 
 _TABLES = f"""
 CREATE TABLE migration (
@@ -37,16 +37,24 @@ CREATE TABLE migration (
     line INTEGER NOT NULL DEFAULT {START.line},
     failed INTEGER NOT NULL DEFAULT 0,
     is_read INTEGER NOT NULL DEFAULT 0,
-    written_at TEXT
+    written_at TEXT,
+    round INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE questions (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE entries (channel BLOB NOT NULL, registration TEXT NOT NULL);
 CREATE TABLE left_out (registration TEXT NOT NULL);
 CREATE TABLE deletions (
-    channel BLOB PRIMARY KEY, installation_id TEXT NOT NULL, registrations INTEGER NOT NULL, deleted_at TEXT NOT NULL
+    channel BLOB PRIMARY KEY, installation_id TEXT NOT NULL, registrations INTEGER NOT NULL, deleted_at TEXT NOT NULL,
+    round INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
+"""
+
+_OF_VERSION_1 = """
+ALTER TABLE migration ADD COLUMN round INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deletions ADD COLUMN round INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 2;
 """
 
 
@@ -143,6 +151,7 @@ class MigrationLedger:
                 self._lock.make_private()
             self._connection.executescript(f"BEGIN; {_TABLES} COMMIT")
             execute("INSERT INTO migration (hub, what, begun_at) VALUES (?, ?, ?)", (hub or "", what or "", now()))
+        execute("CREATE TEMP TABLE made (id TEXT NOT NULL)")
         execute("CREATE TEMP TABLE wanted (question BLOB PRIMARY KEY, channel BLOB NOT NULL) WITHOUT ROWID")
         execute("BEGIN")
 
@@ -153,6 +162,8 @@ class MigrationLedger:
         version = execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise InputError(f"ledger {self._name} is of a newer bulkload (schema {version}); update bulkload")
+        if version < VERSION:
+            self._connection.executescript(f"BEGIN; {_OF_VERSION_1} COMMIT")
         found_hub, found_what = execute("SELECT hub, what FROM migration").fetchone()
         if self._is_nobodys():
             execute("UPDATE migration SET hub = ?, what = ?", (hub or "", what or ""))
@@ -263,6 +274,17 @@ class MigrationLedger:
         for (text,) in self._rows("SELECT DISTINCT registration FROM left_out"):
             yield text.encode()
 
+    def made(self, id_: str) -> None:
+        """An installation of this id was made."""
+        self._write("INSERT INTO made VALUES (?)", (id_,))
+
+    def sharing_their_id(self) -> int:
+        """How many of the installations that were made have an id that others have as well."""
+        query = (
+            "SELECT coalesce(sum(number), 0) FROM (SELECT count(*) AS number FROM made GROUP BY id HAVING number > 1)"
+        )
+        return int(next(self._rows(query))[0])
+
     def written(self) -> None:
         """The installations are where they should be: what they were made of is wiped."""
         for table in ("entries", "left_out", "questions"):
@@ -279,13 +301,18 @@ class MigrationLedger:
     # Deleting.
 
     def is_deleted(self, digest: str) -> bool:
-        """Whether the old registrations of the channel with this digest are gone."""
-        return self._holds("SELECT 1 FROM deletions WHERE channel = ?", bytes.fromhex(digest))
+        """Whether the old registrations of the channel with this digest went since all channels were looked at last."""
+        in_this_round = "round = (SELECT round FROM migration)"
+        return self._holds(f"SELECT 1 FROM deletions WHERE channel = ? AND {in_this_round}", bytes.fromhex(digest))
 
     def deleted(self, digest: str, installation_id: str, registrations: int) -> None:
         """So many old registrations of this channel were deleted, and none is left."""
         row = (bytes.fromhex(digest), installation_id, registrations, now())
-        self._write("INSERT OR REPLACE INTO deletions VALUES (?, ?, ?, ?)", row)
+        self._write("INSERT OR REPLACE INTO deletions SELECT ?, ?, ?, ?, round FROM migration", row)
+
+    def all_deleted(self) -> None:
+        """Every channel was looked at: the next session looks at all of them again."""
+        self._write("UPDATE migration SET round = round + 1")
 
     def commit(self) -> None:
         """What was kept stays, whatever comes."""

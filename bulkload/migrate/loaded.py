@@ -10,6 +10,7 @@ from bulkload.hub import Hub
 from bulkload.installation import Flaw, Installation
 from bulkload.ledger import accepted_again, accepted_in, read_state
 from bulkload.load.recipe import api_version_of, reading_of
+from bulkload.record import Outcome
 from bulkload.registration import Handle
 from bulkload.source import START, Broken, FileSource
 from bulkload.source.files import printable
@@ -58,14 +59,9 @@ class Loaded:
         return api_version_of(self._state)
 
     @property
-    def consumed(self) -> int:
-        """Bytes of the file that were read."""
-        return self._source.consumed
-
-    @property
-    def size(self) -> int | None:
-        """Bytes of the file."""
-        return self._source.size
+    def size(self) -> int:
+        """How many installations were accepted."""
+        return self._state.totals.get(Outcome.ACCEPTED, 0)
 
     async def channels(self) -> AsyncGenerator[LoadedChannel, None]:
         """Each channel whose installation was accepted, in the order of the file.

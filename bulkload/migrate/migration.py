@@ -68,6 +68,7 @@ class _Counts:
     unknown: int = 0
     tiles: int = 0
     written: int = 0
+    sharing: int = 0
     conflicts: Counter[Conflict] = field(default_factory=Counter)
 
 
@@ -105,8 +106,11 @@ class Migration(Stoppable[MigrationSummary]):
         self._path = ledger
         self._wait_lock = wait_lock
         self._top = top
-        self._resume = resume if ledger is not None else None
+        self._resume = resume
+        self._is_anything_left = ledger is not None
         self._counts = _Counts()
+        # Of all sessions, as far as the writing is.
+        self._whole = _Counts()
         self._uncommitted = 0
         self._is_writing = False
 
@@ -129,7 +133,7 @@ class Migration(Stoppable[MigrationSummary]):
             await self._write(ledger)
             if is_whole:
                 ledger.written()
-                self._resume = None
+                self._is_anything_left = False
         return self._summary()
 
     async def _what(self) -> str:
@@ -236,35 +240,38 @@ class Migration(Stoppable[MigrationSummary]):
         """Fold channel after channel; the output is there once it is whole."""
         self._is_writing = True
         ledger.commit()
-        # From here on all sessions' registrations are counted, each once.
-        self._counts.read = self._counts.unknown = self._counts.tiles = 0
         async with self._output as output:
             channels = ledger.channels() if self._handles is None else ledger.wanted_channels()
             while lines := list(self._lines(islice(channels, FOLDED_TOGETHER))):
                 await output.write(line for line in lines if line)
                 await asyncio.sleep(0)
             await output.leave_out(self._left_out(ledger))
+        self._whole.sharing = ledger.sharing_their_id()
+        # From here on all sessions' registrations are counted, each once.
+        self._counts = self._whole
 
     def _left_out(self, ledger: MigrationLedger) -> Iterator[bytes]:
         for line in ledger.left_out():
-            self._counts.read += 1
+            self._whole.read += 1
             if "raw" in orjson.loads(line):
-                self._counts.unknown += 1
+                self._whole.unknown += 1
             else:
-                self._counts.tiles += 1
+                self._whole.tiles += 1
             yield line
 
     def _lines(self, channels: Iterator[list[Registration]]) -> Iterator[bytes]:
+        whole = self._whole
         for registrations in channels:
-            self._counts.channels += 1
-            self._counts.read += len(registrations)
+            whole.channels += 1
+            whole.read += len(registrations)
             folded = fold(registrations, platforms=self._platforms)
-            self._counts.conflicts.update(folded.conflicts)
+            whole.conflicts.update(folded.conflicts)
             if folded.conflicts:
                 self._tell_conflict(registrations[0], folded.conflicts)
             fields = self._mapped(registrations[0], folded.fields)
             if fields is not None:
-                self._counts.written += 1
+                whole.written += 1
+                self._ledger.made(str(fields.get("installationId")))
             yield orjson.dumps(fields) if fields is not None else b""
 
     def _mapped(self, registration: Registration, fields: Fields) -> Fields | None:
@@ -281,7 +288,7 @@ class Migration(Stoppable[MigrationSummary]):
 
     def _tell_conflict(self, registration: Registration, conflicts: Sequence[Conflict]) -> None:
         for conflict in conflicts:
-            if self._counts.conflicts[conflict] == 1:
+            if self._whole.conflicts[conflict] == 1:
                 assert registration.handle is not None
                 log.warning("channel %s: %s", registration.handle.digest, _CONFLICTS[conflict])
 
@@ -302,20 +309,23 @@ class Migration(Stoppable[MigrationSummary]):
             channels=counts.channels,
             failed=self.failures,
             written=counts.written,
+            sharing=counts.sharing,
             conflicts=dict(counts.conflicts),
             requests=requests,
             elapsed=self.elapsed,
             output=self._output.name,
             left_out=self._output.left_out,
             ledger=str(self._path) if self._path is not None else None,
-            resume=self._resume,
+            is_anything_left=self._is_anything_left,
+            resume=self._resume if self._is_anything_left else None,
         )
 
     @property
     def progress(self) -> Asked:
-        counts = self._counts
         if self._is_writing:
-            return Asked(f"{counts.written:,} installations written", counts.channels, None, self.elapsed)
+            whole = self._whole
+            return Asked(f"{whole.written:,} installations written", whole.channels, None, self.elapsed)
+        counts = self._counts
         consumed, size = counts.read, None
         for part in (self._handles, self._export):
             if part is not None:

@@ -73,15 +73,22 @@ class MigrationSummary(_Ended):
     failed: int
     channels: int
     written: int
+    sharing: int
     conflicts: dict[Conflict, int]
     output: str | None
     left_out: str | None
+    is_anything_left: bool
 
     def to_json(self) -> bytes:
         """The summary as one JSON object."""
         counts = {
             "registrations": {"read": self.read, "unknown": self.unknown, "tiles": self.tiles},
-            "installations": {"written": self.written, "channels": self.channels, "failed": self.failed},
+            "installations": {
+                "written": self.written,
+                "channels": self.channels,
+                "failed": self.failed,
+                "sharing_their_id": self.sharing,
+            },
             "conflicts": self.conflicts,
         }
         return self._json(counts, output=self.output, left_out=self.left_out)
@@ -99,6 +106,7 @@ class MigrationSummary(_Ended):
             "unknown": (self.unknown, "registrations of unknown kinds, left out"),
             "tiles": (self.tiles, "registrations of secondary tiles, left out"),
             "failed": (self.failed, "channels or lines that could not be read or mapped"),
+            "sharing": (self.sharing, "installations whose id others have as well: of each id a load keeps the last"),
         }
         told |= {name: (number, _CONFLICTS[name]) for name, number in self.conflicts.items()}
         lines += [f"  {name:<15} {number:>12,}  {words}" for name, (number, words) in told.items() if number]
@@ -108,8 +116,8 @@ class MigrationSummary(_Ended):
             lines.append(f"left out: {self.left_out}")
         if self.ledger is not None and self.outcome != "complete":
             lines.append(f"ledger: {self.ledger}")
-        if self.resume:
-            lines.append(f"to continue: {self.resume}")
+        if self.is_anything_left:
+            lines.append(f"to continue: {self.resume or 'the same command again, with the same handles'}")
         elif self.output is not None and self.outcome != "stopped":
             lines.append(f"next: bulkload load {shlex.quote(self.output)}")
         return "\n".join(lines)

@@ -14,6 +14,9 @@ LONGEST_RAW = 500
 # A shorter value would tear the hub's own words where it is cut out of them.
 SHORTEST_VALUE = 8
 
+# What an answer repeats of a value and cuts short is known by its beginning.
+SHORTEST_BEGINNING = 16
+
 _DETAIL = re.compile(r"<Detail>(.*?)</Detail>", re.DOTALL)
 _TRACKING_ID = re.compile(r"\.?TrackingId:([0-9A-Za-z_-]+)")
 
@@ -85,7 +88,21 @@ def _cut(text: str, values: Iterable[str]) -> str:
         # To look first spares most answers the compilation of a pattern, 100 us for each push channel.
         if value.casefold() in folded:
             text = re.sub(re.escape(value), "…", text, flags=re.IGNORECASE)
+        elif value[:SHORTEST_BEGINNING].casefold() in folded and len(value) > SHORTEST_BEGINNING:
+            text = _cut_short(text, value)
     return text
+
+
+def _cut_short(text: str, value: str) -> str:
+    """Cut out a value of which the text has the beginning only."""
+    parts, at = [], 0
+    for match in re.finditer(re.escape(value[:SHORTEST_BEGINNING]), text, re.IGNORECASE):
+        if match.start() >= at:
+            parts.append(text[at : match.start()])
+            at = match.end()
+            while text[at : at + 1].casefold() == value[at - match.start() : at - match.start() + 1].casefold() != "":
+                at += 1
+    return "…".join([*parts, text[at:]])
 
 
 def _line(text: str) -> str:
