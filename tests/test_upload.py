@@ -717,7 +717,7 @@ async def test_a_policy_without_the_right_halts_after_one_request_and_names_the_
     hub = Hub(always(detail_error(403, "Manage claim is required for this operation.")))
     desk = await halted(hub)
     assert len(hub.requests) == 1
-    assert "no right for this; check its claims Manage, Send, Listen" in str(desk.halts[0])
+    assert "no right to write; check its claims Manage, Send, Listen" in str(desk.halts[0])
     assert desk.endings == {}
 
 
@@ -910,7 +910,7 @@ async def test_a_403_without_a_cause_halts_after_five_more_tries_and_names_both_
     # Five rests of two seconds: a throttle of a moment does not end a run.
     assert hub.last.began >= 10
     reason = str(desk.halts[0])
-    assert "no right for this" in reason
+    assert "no right to write" in reason
     assert "throttled" in reason
     assert desk.endings == {}
 

@@ -168,7 +168,7 @@ class History:
         self._bare_until = now + REST_OF_BARE_403
         if self._bare_refusals > TRIES_OF_BARE_403:
             raise Halt(
-                "the hub refuses every request: either the policy of the connection string has no right for this, "
+                "the hub refuses every request: either the policy of the connection string has no right to write, "
                 f"or the namespace is throttled; check the policy's rights first ({judgment.reason})"
             )
         return REST_OF_BARE_403

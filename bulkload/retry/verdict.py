@@ -105,7 +105,7 @@ def _refused(answer: Answer, words: Said, traits: Traits, *, was_accepted: bool)
     is_known = words.is_detail or not answer.body
     match _cause(words.own, traits):
         case Cause.RIGHT:
-            advice = "the policy of the connection string has no right for this; check its claims Manage, Send, Listen"
+            advice = "the policy of the connection string has no right to write; check its claims Manage, Send, Listen"
             return Judgment(Verdict.HALT, f"{advice} ({reason})", Cause.RIGHT, is_known)
         case Cause.FEATURE if not was_accepted:
             advice = "the namespace's tier does not take this; raise the tier, or leave the feature out"
