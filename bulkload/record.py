@@ -61,7 +61,9 @@ class Carried:
     the hub and not for its own sake. `quota_refusals` counts the answers that the namespace is full, `refusals` the
     other throttles that came while others were accepted. `is_renewed` says that a token was refused for it and signed
     anew, `has_failed` that the next request for it is sent because the last one came to nothing; `is_suspect` that it
-    failed while the hub worked on others, `failed_at` how many it had worked on and failed when this one failed last.
+    failed while the hub worked on others, `failed_at` how many it had worked on and failed when this one failed last;
+    `is_stale` that a connection turned out to be closed when it was sent. Of its last request `left` is when it left,
+    and `token` what it bore.
     """
 
     __slots__ = (
@@ -72,10 +74,13 @@ class Carried:
         "has_failed",
         "id",
         "is_renewed",
+        "is_stale",
         "is_suspect",
+        "left",
         "quota_refusals",
         "refusals",
         "size",
+        "token",
     )
 
     def __init__(self, id: str, size: int) -> None:  # noqa: A002
@@ -87,6 +92,9 @@ class Carried:
         self.has_failed = False
         self.is_renewed = False
         self.is_suspect = False
+        self.is_stale = False
+        self.left = 0.0
+        self.token = ""
         self.failed_at: tuple[int, int] | None = None
         self.began: float | None = None
         self._paused_at: float | None = None
@@ -98,6 +106,7 @@ class Carried:
 
     def start(self, now: float) -> None:
         """A request for it leaves."""
+        self.left = now
         if self.began is None:
             self.began = now
         elif self._paused_at is not None:

@@ -14,8 +14,9 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Never, TypeVar
 
 from bulkload.errors import Halt
 from bulkload.pace import OF_FAILURE, OF_OUTAGE, TO_REACH, Pacer, Pauses
@@ -37,7 +38,7 @@ from bulkload.retry import (
     retry_after,
 )
 from bulkload.sas import Signer
-from bulkload.wire import OK, Answer, Transport
+from bulkload.wire import OK, Answer, Fault, Transport
 
 C = TypeVar("C", bound=Carried)
 
@@ -80,8 +81,8 @@ class Upload(Generic[C]):
     """Takes records by `admit` and tells each one's end by `settle`, until `drain` returns or `stop` is called.
 
     Where the hub refuses the whole run it stops sending by itself and says why by `halt`.
-    The first request leaves alone; once the hub has taken or rejected a record, up to `workers` are in flight, each a
-    task in `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything,
+    The first request leaves alone; once the hub has taken or rejected a record, up to `workers` are in flight. A bug
+    ends the group `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything,
     `traits` how its answers are understood; `clock` gives seconds. A hub that is gone for longer than patience uses up
     attempts, since a record may be to blame, or `ends_when_gone`: then it is refused like the whole run.
     """
@@ -120,7 +121,6 @@ class Upload(Generic[C]):
         self._count = 0
         self._bytes = 0
 
-        self._sending: set[asyncio.Task[None]] = set()
         # uvloop's timers do not tell when they fire.
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -173,12 +173,13 @@ class Upload(Generic[C]):
     async def stop(self, grace: float) -> None:
         """Send nothing further, and give the requests in flight `grace` seconds to be answered."""
         self.stop_sending()
-        if self._sending:
-            _, late = await asyncio.wait(self._sending, timeout=grace)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._flying:
+                    await self._change()
+        self._transport.abandon()
+        self.requests.failed += len(self._flying)
+        self._flying.clear()
 
     def stop_sending(self) -> None:
         """From now on no request leaves; what waits or rests stays unsettled."""
@@ -209,7 +210,12 @@ class Upload(Generic[C]):
             record = self._waiting.pop(id_)
             self._flying.add(id_)
             self._pacer.leave(now)
-            self._sending.add(self._tasks.create_task(self._carry(record, now)))
+            record.start(now)
+            if record.has_failed:
+                record.has_failed = False
+                self.requests.retried += 1
+            record.token = token = self._signer.token
+            self._transport.send(record, token, self)
         # A few that rest keep nobody from sending others, if there were any.
         self._pacer.idle(now, is_resting=2 * len(self._resting) > self._count)
 
@@ -228,38 +234,30 @@ class Upload(Generic[C]):
         self._timer = None
         self._pump()
 
-    async def _carry(self, record: C, left: float) -> None:
-        """Sign, send and judge a record that left the pacer then."""
-        if self._is_stopping:
-            self._flying.remove(record.id)
-            self._sending.discard(asyncio.current_task())
-            self._waiting.setdefault(record.id, record)
-            return
-        began = self._clock()
-        record.start(began)
-        if record.has_failed:
-            record.has_failed = False
-            self.requests.retried += 1
-        token = self._signer.token
+    def answered(self, carried: C, answer: Answer) -> None:
+        """A request came to this: judge it, and let the next one leave."""
+        self._flying.remove(carried.id)
         try:
-            answer = await self._transport.send(record, token)
-        except asyncio.CancelledError:
-            self.requests.failed += 1
-            raise
-        finally:
-            self._flying.remove(record.id)
-            self._sending.discard(asyncio.current_task())
-        now = self._clock()
-        try:
-            self._conclude(record, answer, token, left, now - began, now)
+            self._conclude(carried, answer, self._clock())
         except Halt as halt:
-            self._again(record)
+            self._again(carried)
             self.stop_sending()
             self._halt(halt)
+        except Exception as exc:  # noqa: BLE001 - nobody waits here for what it raises
+            self.broke(exc)
+        if self._is_stopping:
+            self._changed.set()
         self._pump()
 
-    def _conclude(self, record: C, answer: Answer, token: str, left: float, latency: float, now: float) -> None:
+    def broke(self, failure: Exception) -> None:
+        """A bug: it ends the group of tasks."""
+        self.stop_sending()
+        self._tasks.create_task(_raised(failure))
+
+    def _conclude(self, record: C, answer: Answer, now: float) -> None:
         """Turn an answer into the record's end or its next try."""
+        left = record.left
+        latency = now - left
         # The usual answer is one object: to recognise it costs 10 ns, a call that judges it 60.
         judgment = ACCEPTED if answer is OK else self._judge(record, answer)
         if answer.fault is None:
@@ -300,7 +298,7 @@ class Upload(Generic[C]):
             case Verdict.HALT:
                 self.requests.failed += 1
                 self._pacer.failed(left, now)
-                self._renew(record, answer, judgment, token)
+                self._renew(record, answer, judgment)
                 self._again(record)
 
     def _served(self, left: float, now: float) -> None:
@@ -324,6 +322,12 @@ class Upload(Generic[C]):
         """A transient fault: the record rests, at least as long as the hub asked; or it is the hub that is away."""
         history = self._history
         record.has_failed = True
+        if answer.fault is Fault.STALE and not record.is_stale:
+            # Whoever closed the connection meanwhile, the record is not to blame, and neither is the hub.
+            record.is_stale = True
+            record.pause(now)
+            self._again(record)
+            return
         history.failed(record, answer, judgment)
         if history.reach is Reach.UNKNOWN:
             self._pacer.block(now, TO_REACH)
@@ -358,11 +362,11 @@ class Upload(Generic[C]):
             record.pause(now + pause)
             self._again(record, pause)
 
-    def _renew(self, record: C, answer: Answer, judgment: Judgment, token: str) -> None:
+    def _renew(self, record: C, answer: Answer, judgment: Judgment) -> None:
         """A refused token is signed anew, once for each record: a clock may have jumped. Else the run has to stop."""
         if answer.status == 401 and not record.is_renewed:
             record.is_renewed = True
-            self._signer.renew(token, hub_time=answer.date)
+            self._signer.renew(record.token, hub_time=answer.date)
             return
         error = self._signer.clock_error
         clock = f"; this machine's clock is {abs(error):.0f} s {'ahead of' if error > 0 else 'behind'} the hub's"
@@ -406,3 +410,7 @@ class Upload(Generic[C]):
 def _ending(outcome: Outcome, answer: Answer, judgment: Judgment, latency: float) -> Ending:
     """An end that people will look into."""
     return Ending(outcome, answer.status or None, latency, judgment.reason, answer.tracking_id)
+
+
+async def _raised(failure: Exception) -> Never:
+    raise failure

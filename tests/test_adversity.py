@@ -119,7 +119,8 @@ def test_a_record_that_always_fails_is_exhausted_and_its_letter_says_why(
     with RecordingHub(lambda put: TRANSIENT[fault] if put.id == "id-7" else Reply()) as hub:
         ran = load(commands, hub, tmp_path, "--max-attempts", "3")
         assert ran.code == 1, ran.err
-        assert hub.ids.count("id-7") == 3
+        # Where nothing is answered, the connection may have been closed while it was idle: once that costs no attempt.
+        assert hub.ids.count("id-7") == (4 if fault == "reset" else 3)
     assert counts(tmp_path / LEDGER) == {"accepted": 19, "exhausted": 1}
     assert '"outcome":"exhausted"' in (tmp_path / f"{LEDGER}.dead.ndjson").read_text()
 

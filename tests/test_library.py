@@ -171,7 +171,7 @@ async def test_a_file_is_loaded_and_the_summary_says_how(emulator: Emulator, sou
     assert summary.records == bulkload.Records(read=10, accepted=10, skipped=0)
     assert summary.requests == bulkload.Requests(sent=10, throttled=0, retried=0, failed=0)
     assert (summary.sources, summary.ledger) == ((str(source),), f"{source}.ledger")
-    assert (summary.transport, summary.processes, summary.schema) == ("aiohttp", 1, 1)
+    assert (summary.transport, summary.processes, summary.schema) == ("wire", 1, 1)
     assert {orjson.loads(body)["installationId"] for body in emulator.installations.values()} == {
         f"device-{number}" for number in range(10)
     }

@@ -223,7 +223,7 @@ class TestTheSummary:
         assert (summary["schema"], summary["outcome"], summary["exit_code"]) == (1, "partial", 1)
         assert summary["sources"] == ["d.ndjson"]
         assert summary["ledger"] == "d.ndjson.ledger"
-        assert (summary["processes"], summary["transport"]) == (1, "aiohttp")
+        assert (summary["processes"], summary["transport"]) == (1, "wire")
         assert summary["latency"]["p50"] <= summary["latency"]["p95"] <= summary["latency"]["max"]
         assert summary["rate"]["cap"] is None
         assert counts(tmp_path / "d.ndjson.ledger") == {key: records[key] for key in OUTCOMES if records[key]}

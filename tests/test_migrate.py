@@ -39,6 +39,7 @@ from bulkload.record import Origin, Record
 from bulkload.registration import Handle, Registration, Template
 from bulkload.sas import Signer
 from bulkload.source import START, FileSource, Layout
+from tests.exchange import exchange
 
 Fields = dict[str, Any]
 
@@ -542,7 +543,7 @@ async def put(hub: Hub, installations: Iterable[Mapping[str, Any]]) -> None:
         for number, fields in enumerate(installations):
             body = orjson.dumps(fields)
             record = Record(Origin(0, body, START), number, fields["installationId"], body)
-            answer = await transport.send(record, signer.token)
+            answer = await exchange(transport, record, signer.token)
             assert answer.status == 200, (fields, answer.body)
     finally:
         await transport.close()

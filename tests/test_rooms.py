@@ -102,7 +102,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
         ("bulkload.wire", "from bulkload import load", {"bulkload.load"}),
         ("bulkload.wire", "from bulkload import Hub", {"bulkload"}),
         ("bulkload.wire", "from bulkload.load import Loader", {"bulkload.load"}),
-        ("bulkload.wire", "from .load import Loader", {"bulkload.load"}),
+        ("bulkload.upload", "from .load import Loader", {"bulkload.load"}),
         ("bulkload.source.lines", "from ..load.loader import Loader", {"bulkload.load.loader"}),
         ("bulkload.source", "from ..cli import main", {"bulkload.cli"}),
         ("bulkload.wire", "def late():\n    from bulkload.cli import main", {"bulkload.cli"}),

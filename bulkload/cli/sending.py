@@ -42,7 +42,9 @@ sending_flags = all_of(
     flag("--max-duration", type=Duration(), help="Stop softly after this time."),
     flag("--grace", type=Duration(), default=f"{GRACE:.0f}s", help="After a stop, time for requests already sent."),
     flag("--wait-lock", type=Duration(), default="0s", help="Wait this long for a ledger that another run holds."),
-    flag("--transport", type=click.Choice(["auto", "aiohttp"]), default="auto", help="What carries the requests."),
+    flag(
+        "--transport", type=click.Choice(["auto", "wire", "aiohttp"]), default="auto", help="What carries the requests."
+    ),
     ca_file_flag,
     attended_flags("summary"),
 )

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from bulkload.client.connections import Connections
+from bulkload.client.tasks import TaskTransport
 from bulkload.hub import Hub
 from bulkload.record import Carried
 from bulkload.wire import OK, Answer
@@ -58,29 +59,24 @@ class Call(Carried):
         return answer.status in self.accepts and not is_no_hub
 
 
-class CallTransport:
+class CallTransport(TaskTransport[Call]):
     """Carries calls over a pool of aiohttp connections."""
-
-    name = "aiohttp"
 
     def __init__(
         self, hub: Hub, *, connections: int, api_version: str, ca_file: Path | None, answer_timeout: float
     ) -> None:
+        # One more byte tells that there is more.
+        kept = LARGEST_ANSWER + 1
+        super().__init__(Connections(hub, limit=connections, ca_file=ca_file, kept=kept, answer_timeout=answer_timeout))
         self._base = hub.url
         self._api_version = api_version
-        # One more byte tells that there is more.
-        self._connections = Connections(
-            hub, limit=connections, ca_file=ca_file, kept=LARGEST_ANSWER + 1, answer_timeout=answer_timeout
-        )
 
-    async def send(self, call: Call, token: str) -> Answer:
-        address = f"{self._base}{call.path}{'&' if '?' in call.path else '?'}api-version={self._api_version}"
-        headers = {**call.headers, "x-ms-version": self._api_version, "Authorization": token}
-        answer = await self._connections.request(call.method, address, headers, call.body)
-        if not call.takes(answer):
+    async def _request(self, carried: Call, token: str) -> Answer:
+        path = carried.path
+        address = f"{self._base}{path}{'&' if '?' in path else '?'}api-version={self._api_version}"
+        headers = {**carried.headers, "x-ms-version": self._api_version, "Authorization": token}
+        answer = await self._connections.request(carried.method, address, headers, carried.body)
+        if not carried.takes(answer):
             return answer
-        call.answer = answer
+        carried.answer = answer
         return OK
-
-    async def close(self) -> None:
-        await self._connections.close()

@@ -16,7 +16,6 @@ import orjson
 import tenacity
 
 from bulkload.client.call import LARGEST_ANSWER, Call, CallTransport
-from bulkload.client.connections import ANSWER_TIMEOUT
 from bulkload.client.open_files import connections_within_limit
 from bulkload.client.settings import Requesting
 from bulkload.errors import CallFailed, Halt, InputError, as_one_failure
@@ -28,7 +27,7 @@ from bulkload.registration import FeedError, Handle, Registration, addressable, 
 from bulkload.retry import Backoff
 from bulkload.sas import Signer
 from bulkload.upload import IN_HAND_PER_WORKER, Ending, Requests, Upload
-from bulkload.wire import Answer
+from bulkload.wire import ANSWER_TIMEOUT, Answer
 
 # Registrations in one page; what the service's own SDKs ask for.
 TOP = 100

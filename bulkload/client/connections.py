@@ -1,6 +1,5 @@
 """A pool of connections to a hub over aiohttp: a request goes out, and whatever happens, an answer comes back."""
 
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
@@ -8,16 +7,8 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from bulkload.errors import InputError
 from bulkload.hub import Hub
-from bulkload.wire import Answer, Fault
-
-# The service answers in tens of milliseconds; past these a connection or an answer is taken for lost.
-CONNECT_TIMEOUT = 10.0
-ANSWER_TIMEOUT = 60.0
-
-# A body of an error says its cause in its first lines; a proxy's page is not worth more memory.
-KEPT_OF_BODY = 16 * 1024
+from bulkload.wire import ANSWER_TIMEOUT, CONNECT_TIMEOUT, KEPT_OF_BODY, Answer, Fault, trusting
 
 
 class Connections:
@@ -33,9 +24,9 @@ class Connections:
         kept: int = KEPT_OF_BODY,
     ) -> None:
         self._kept = kept
-        self._proxy = _proxy(hub)
+        self._proxy = proxy_of(hub)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, ssl=_tls(ca_file) if hub.scheme == "https" else True),
+            connector=aiohttp.TCPConnector(limit=limit, ssl=trusting(ca_file) if hub.scheme == "https" else True),
             timeout=aiohttp.ClientTimeout(total=answer_timeout, sock_connect=CONNECT_TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -108,19 +99,7 @@ def _words(exc: Exception, fault: Fault) -> str:
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as exc:
-            raise InputError(
-                f"--ca-file {ca_file} cannot be used: {exc.strerror or exc}; it holds certificates in PEM form"
-            ) from exc
-    return context
-
-
-def _proxy(hub: Hub) -> URL | None:
+def proxy_of(hub: Hub) -> URL | None:
     """The proxy that the environment names for the hub, looked up once rather than for each request."""
     if hub.is_loopback:
         return None

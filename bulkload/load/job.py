@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bulkload.client import AiohttpTransport
+from bulkload.client import transport_for
 from bulkload.client.open_files import connections_within_limit
 from bulkload.dead_letters import DeadLetters
 from bulkload.errors import BUG, BulkloadError, Stop, as_one_failure
@@ -167,8 +167,12 @@ class Job(ABC):
         """Send what a supply gives, and sum up; `resume` is the command line that continues the run."""
         settings = replace(self._settings, workers=connections_within_limit(self._settings.workers))
         ca_file = Path(settings.ca_file) if settings.ca_file is not None else None
-        transport = AiohttpTransport(
-            self._hub, connections=settings.workers, api_version=settings.api_version, ca_file=ca_file
+        transport = transport_for(
+            self._hub,
+            settings.transport,
+            connections=settings.workers,
+            api_version=settings.api_version,
+            ca_file=ca_file,
         )
         try:
             session = ledger.begin_session(version=VERSION, transport=transport.name, resume=resume)

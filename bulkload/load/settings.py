@@ -29,7 +29,7 @@ class SendingFlags(TypedDict, total=False):
     max_duration: float | None
     grace: float
     wait_lock: float
-    transport: Literal["auto", "aiohttp"]
+    transport: Literal["auto", "wire", "aiohttp"]
     api_version: str
     ca_file: str | os.PathLike[str] | None
     traits: Traits
@@ -58,7 +58,7 @@ class Settings(Requesting):
     limit: int | None = None
     min_records: int = 0
     when_changed: Literal["refuse", "restart"] = "refuse"
-    transport: Literal["auto", "aiohttp"] = "auto"
+    transport: Literal["auto", "wire", "aiohttp"] = "auto"
 
     def __post_init__(self) -> None:
         Requesting.__post_init__(self)
@@ -67,9 +67,9 @@ class Settings(Requesting):
         require("wait-lock", self.wait_lock, Real, lambda time: time >= 0, "0 or more")
         require("limit", self.limit, Integral | None, lambda number: number is None or number >= 1, "at least 1")
         require("min-records", self.min_records, Integral, lambda number: number >= 0, "0 or more")
-        changed, transports = ("refuse", "restart"), ("auto", "aiohttp")
+        changed, transports = ("refuse", "restart"), ("auto", "wire", "aiohttp")
         require("when-changed", self.when_changed, str, lambda word: word in changed, "refuse or restart")
-        require("transport", self.transport, str, lambda word: word in transports, "auto or aiohttp")
+        require("transport", self.transport, str, lambda word: word in transports, "auto, wire or aiohttp")
         ErrorLimit.parse(self.max_errors)
 
 

@@ -1,13 +1,10 @@
-"""What goes to a hub and what comes back: the seam at which a transport plugs in."""
+"""What a request comes to: an answer, or the fault that kept it from one."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Protocol, TypeVar
-
-from bulkload.record import Carried
 
 # A TrackingId is a GUID with a suffix; whatever else a header brings must not reach a ledger or a terminal.
 LONGEST_ID = 100
@@ -22,6 +19,7 @@ class Fault(Enum):
     TLS = "no trusted TLS connection"
     TIMEOUT = "no answer in time"
     BROKEN = "the connection broke"
+    STALE = "a connection that was kept open had been closed"
 
     @property
     def is_unsent(self) -> bool:
@@ -55,18 +53,3 @@ class Answer:
 
 # The usual answer carries nothing that anybody reads, so all of them are one object.
 OK = Answer(200)
-
-
-C_contra = TypeVar("C_contra", bound=Carried, contravariant=True)
-
-
-class Transport(Protocol[C_contra]):
-    """Carries one request to the hub; never raises for what the network or the hub does."""
-
-    name: str
-
-    async def send(self, carried: C_contra, token: str) -> Answer:
-        """Send what is to be carried, with `token` as Authorization."""
-
-    async def close(self) -> None:
-        """Close every connection."""

@@ -1,0 +1,133 @@
+"""One connection to a hub: a request leaves, and its answer comes, or whatever comes instead."""
+
+import asyncio
+from typing import Protocol, cast
+
+from bulkload.record import Record
+from bulkload.wire.answer import OK, Answer, Fault
+from bulkload.wire.reader import AnswerReader, Garbled, is_usual
+from bulkload.wire.transport import Sender
+
+
+class Home(Protocol):
+    """Where connections belong."""
+
+    buffer: bytearray
+
+    def rest(self, connection: "Connection") -> None:
+        """It has nothing to do any more, and stays open."""
+
+    def lose(self, connection: "Connection") -> None:
+        """It is of no use any more."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Carries one request at a time.
+
+    All connections read into the buffer of their home: what was read is dealt with before another one reads.
+    `at` is when the request left, or when the connection came to rest, by the home's clock.
+    """
+
+    __slots__ = ("_home", "_is_reused", "_reader", "_sender", "_transport", "at", "carried")
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._transport: asyncio.Transport
+        self._sender: Sender[Record] | None = None
+        self._reader: AnswerReader | None = None
+        self._is_reused = False
+        self.carried: Record | None = None
+        self.at = 0
+
+    def __repr__(self) -> str:
+        return f"<Connection with {self.carried or 'nothing'} on its way>"
+
+    def carry(self, carried: Record, request: bytes, sender: Sender[Record]) -> None:
+        """Send a request for a record."""
+        self.carried = carried
+        self._sender = sender
+        self._transport.write(request)
+
+    def drop(self) -> None:
+        """Break it off; nobody is told."""
+        self.carried = self._sender = None
+        self._home.lose(self)
+        self._transport.abort()
+
+    def fail(self, fault: Fault, words: str) -> None:
+        """Break it off: there is no answer."""
+        carried, sender = self.carried, self._sender
+        self.drop()
+        if carried is not None and sender is not None:
+            sender.answered(carried, Answer(0, fault=fault, words=words))
+
+    def _answered(self, answer: Answer, *, is_kept: bool) -> None:
+        carried, sender = self.carried, self._sender
+        assert carried is not None
+        assert sender is not None
+        self.carried = self._reader = None
+        if is_kept:
+            self._is_reused = True
+            self._home.rest(self)
+        else:
+            self.drop()
+        sender.answered(carried, answer)
+
+    # What the loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's are none of asyncio's by their types.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002
+        return self._home.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(memoryview(self._home.buffer)[:nbytes])
+        if self.carried is None:
+            # Nobody asked: a time-out of the other side, or an answer too many.
+            self.drop()
+        elif self._reader is None and is_usual(data):
+            self._answered(OK, is_kept=True)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        reader = self._reader = self._reader or AnswerReader()
+        try:
+            reader.feed(data)
+        except Garbled:
+            self.fail(Fault.BROKEN, "what came is no HTTP answer")
+            return
+        if reader.is_whole:
+            # What of the request has not left yet would stand before the next one.
+            is_sent = self._transport.get_write_buffer_size() == 0
+            self._answered(reader.answer, is_kept=reader.is_kept and is_sent)
+
+    def eof_received(self) -> None:
+        self._end(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc)
+
+    def _end(self, exc: Exception | None) -> None:
+        """The other side closed it."""
+        reader = self._reader
+        if self.carried is None:
+            self.drop()
+        elif reader is not None:
+            reader.end()
+            if reader.is_whole:
+                self._answered(reader.answer, is_kept=False)
+            else:
+                self.fail(Fault.BROKEN, "the answer was cut short")
+        elif self._is_reused:
+            self.fail(Fault.STALE, _words(exc))
+        else:
+            self.fail(Fault.BROKEN, _words(exc))
+
+
+def _words(exc: Exception | None) -> str:
+    if exc is None:
+        return "the hub closed it without an answer"
+    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
