@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, Never, TypeVar
+from typing import Generic, NamedTuple, Never, TypeVar
 
 from bulkload.errors import Halt
 from bulkload.pace import OF_FAILURE, OF_OUTAGE, TO_REACH, Pacer, Pauses
@@ -47,6 +47,9 @@ IN_HAND = 2000
 IN_HAND_PER_WORKER = 4
 IN_HAND_BYTES = 32 * 1024 * 1024
 
+# Of so many records in hand, when there is no room, this part may be left before more are taken.
+REFILLED_AT = 0.75
+
 
 @dataclass(slots=True)
 class Requests:
@@ -63,8 +66,7 @@ class Requests:
         return self.accepted + self.rejected + self.throttled + self.failed
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How a record's way ended, with what its last answer said; `latency` in seconds."""
 
     outcome: Outcome
@@ -125,6 +127,8 @@ class Upload(Generic[C]):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._changed = asyncio.Event()
+        self._wakes_at = -1.0
+        self._is_bound = False
         self._is_stopping = False
 
         self._traits = traits
@@ -148,27 +152,37 @@ class Upload(Generic[C]):
 
     async def admit(self, record: C) -> bool:
         """Take a record in hand as soon as there is room for it; False when the upload is stopping instead."""
-        while not self._is_stopping and self._count and (self._history.is_down or self._is_full(record)):
-            await self._change()
-        if self._is_stopping:
+        while not (taken := self.take(record)) and not self._is_stopping:
+            # Not at the first room: to wake a task costs as much as a tenth of a record. Of large ones few are in hand.
+            await self._change(self._count * REFILLED_AT if self._count >= self._most else self._count - 1)
+        return taken
+
+    def take(self, record: C) -> bool:
+        """Take a record in hand, if there is room for it at once."""
+        size, count = record.size, self._count
+        if self._is_stopping or (
+            count and (count >= self._most or self._bytes + size > IN_HAND_BYTES or self._history.is_down)
+        ):
             return False
-        self._count += 1
-        self._bytes += record.size
-        earlier = self._waiting.get(record.id)
-        self._waiting[record.id] = record
+        self._count = count + 1
+        self._bytes += size
+        id_ = record.id
+        earlier = self._waiting.get(id_)
+        self._waiting[id_] = record
         if earlier is not None:
             self._end(earlier, SUPERSEDED)
-            if record.id in self._resting:
-                self._wake(record.id)
-        elif record.id not in self._flying:
-            self._ready.append(record.id)
-            self._pump()
+            if id_ in self._resting:
+                self._wake(id_)
+        elif id_ not in self._flying:
+            self._ready.append(id_)
+            if not self._is_bound:
+                self._pump()
         return True
 
     async def drain(self) -> None:
         """Wait until everything admitted is settled, or the upload is stopping."""
         while self._count and not self._is_stopping:
-            await self._change()
+            await self._change(0)
 
     async def stop(self, grace: float) -> None:
         """Send nothing further, and give the requests in flight `grace` seconds to be answered."""
@@ -176,7 +190,7 @@ class Upload(Generic[C]):
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while self._flying:
-                    await self._change()
+                    await self._change(0)
         self._transport.abandon()
         self.requests.failed += len(self._flying)
         self._flying.clear()
@@ -188,34 +202,44 @@ class Upload(Generic[C]):
             self._timer.cancel()
         for handle in self._resting.values():
             handle.cancel()
-        self._changed.set()
+        self._wake_all()
 
-    def _is_full(self, record: C) -> bool:
-        return self._count >= self._most or self._bytes + record.size > IN_HAND_BYTES
-
-    async def _change(self) -> None:
+    async def _change(self, count: float) -> None:
+        """Wait until no more records than this are in hand, or something else has changed."""
+        self._wakes_at = max(self._wakes_at, count)
         self._changed.clear()
         await self._changed.wait()
+
+    def _wake_all(self) -> None:
+        self._wakes_at = -1.0
+        self._changed.set()
 
     def _pump(self) -> None:
         """Let ready records leave, as many as the pacer allows now, and look again when it says so."""
         if self._is_stopping:
             return
         now = self._clock()
-        while self._ready:
-            if delay := self._pacer.delay(now):
-                self._look_again(delay)
+        ready, pacer = self._ready, self._pacer
+        while ready:
+            room = pacer.room(now)
+            if not room:
+                # With nothing but answers to wait for, records that come need not ask again.
+                self._is_bound = pacer.wait == math.inf
+                self._look_again(pacer.wait)
                 return
-            id_ = self._ready.popleft()
-            record = self._waiting.pop(id_)
-            self._flying.add(id_)
-            self._pacer.leave(now)
-            record.start(now)
-            if record.has_failed:
-                record.has_failed = False
-                self.requests.retried += 1
-            record.token = token = self._signer.token
-            self._transport.send(record, token, self)
+            token = self._signer.token
+            for _ in range(min(room, len(ready))):
+                id_ = ready.popleft()
+                record = self._waiting.pop(id_)
+                self._flying.add(id_)
+                pacer.leave()
+                record.start(now)
+                if record.has_failed:
+                    record.has_failed = False
+                    self.requests.retried += 1
+                record.token = token
+                self._transport.send(record, token, self)
+        self._is_bound = False
         # A few that rest keep nobody from sending others, if there were any.
         self._pacer.idle(now, is_resting=2 * len(self._resting) > self._count)
 
@@ -246,7 +270,7 @@ class Upload(Generic[C]):
         except Exception as exc:  # noqa: BLE001 - nobody waits here for what it raises
             self.broke(exc)
         if self._is_stopping:
-            self._changed.set()
+            self._wake_all()
         self._pump()
 
     def broke(self, failure: Exception) -> None:
@@ -306,6 +330,7 @@ class Upload(Generic[C]):
         self._pacer.taken(left, now)
         if self._outage.since is not None:
             self._outage.end(now)
+            self._wake_all()
 
     def _judge(self, record: C, answer: Answer) -> Judgment:
         """What an answer means, by what came before it; what nobody understands is told once."""
@@ -404,7 +429,8 @@ class Upload(Generic[C]):
         self._count -= 1
         self._bytes -= record.size
         self._settle(record, ending)
-        self._changed.set()
+        if self._count <= self._wakes_at:
+            self._wake_all()
 
 
 def _ending(outcome: Outcome, answer: Answer, judgment: Judgment, latency: float) -> Ending:

@@ -140,13 +140,9 @@ def pieces() -> st.SearchStrategy[bytes]:
 @settings(max_examples=3000, deadline=None)
 @given(pieces() | st.binary(max_size=40).map(lambda garbage: USUAL + garbage))
 def test_what_looks_as_usual_is_read_as_usual(data: bytes) -> None:
-    """Or it has a line that is no header."""
     if is_usual(data):
         reader = AnswerReader()
-        try:
-            reader.feed(data)
-        except Garbled:
-            return
+        reader.feed(data)
         assert reader.is_whole
         assert reader.is_kept
         assert reader.answer is OK
@@ -156,7 +152,7 @@ def test_the_usual_answers_look_as_usual() -> None:
     assert is_usual(USUAL)
     assert is_usual(b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n")
     for name, answer in ANSWERS.items():
-        assert is_usual(answer) == (name == "usual")
+        assert bool(is_usual(answer)) == (name == "usual")
 
 
 @settings(max_examples=300, deadline=None)
@@ -256,7 +252,7 @@ async def test_drips_end_in_time(make: Make) -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\n")
-        while not reader.at_eof():
+        while not (reader.at_eof() or writer.is_closing()):
             writer.write(b"X: y\r\n")
             await writer.drain()
             await asyncio.sleep(0.01)
@@ -270,7 +266,7 @@ async def test_a_head_without_end_ends(flood: bytes, make: Make) -> None:
     async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" if b"100" in flood else b"HTTP/1.1 200 OK\r\n")
-        while not reader.at_eof():
+        while not (reader.at_eof() or writer.is_closing()):
             writer.write(flood * 200)
             await writer.drain()
             await asyncio.sleep(0)

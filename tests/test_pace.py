@@ -157,10 +157,11 @@ def test_a_loop_that_wakes_late_by_a_fiftieth_of_a_second_loses_nothing_of_a_lar
 def test_one_that_waits_for_the_cap_is_told_when_to_look_again() -> None:
     async def main() -> None:
         pacer = Pacer(cap=1, workers=8, now=0.0)
-        assert not pacer.delay(0.0)
-        pacer.leave(0.0)
+        assert pacer.room(0.0) == 1
+        pacer.leave()
         pacer.taken(0.0, 0.5)
-        assert 1 < pacer.delay(0.5) < 1.03
+        assert pacer.room(0.5) == 0
+        assert 1 < pacer.wait < 1.03
         assert pacer.held(1.0)["cap"] == pytest.approx(0.5)
 
     asyncio.run(main())
@@ -168,27 +169,30 @@ def test_one_that_waits_for_the_cap_is_told_when_to_look_again() -> None:
 
 def test_no_more_are_in_flight_than_workers() -> None:
     pacer = Pacer(workers=3, now=0.0)
-    pacer.leave(0.0)
+    pacer.leave()
     pacer.taken(0.0, 0.01)
     now = 0.01
     for _ in range(3):
         now += 0.01
-        assert not pacer.delay(now)
-        pacer.leave(now)
-    assert pacer.delay(now + 0.01) == math.inf
+        assert pacer.room(now)
+        pacer.leave()
+    assert pacer.room(now + 0.01) == 0
+    assert pacer.wait == math.inf
     assert pacer.held(now + 1.01)["in flight"] == pytest.approx(1.0)
 
 
 def test_what_keeps_requests_back_is_told_also_while_it_still_does() -> None:
     pacer = Pacer(workers=3, now=0.0)
-    pacer.leave(0.0)
+    pacer.leave()
     pacer.taken(0.0, 0.04)
     pacer.idle(1.0, is_resting=False)
+    pacer.room(3.0)
     for _ in range(5):
-        pacer.leave(3.0)
+        pacer.leave()
     for _ in range(5):
         pacer.throttled(3.0, 3.0, 20.0)
-    assert pacer.delay(3.0) == pytest.approx(20.0)
+    assert pacer.room(3.0) == 0
+    assert pacer.wait == pytest.approx(20.0)
     assert dict(pacer.held(4.0)) == pytest.approx({"nothing to send": 2.0, "throttling": 1.0})
     assert dict(pacer.held(5.5)) == pytest.approx({"nothing to send": 2.0, "throttling": 2.5})
 
@@ -196,7 +200,8 @@ def test_what_keeps_requests_back_is_told_also_while_it_still_does() -> None:
 def test_a_hub_that_is_out_of_reach_is_no_throttle() -> None:
     pacer = Pacer(workers=3, now=0.0)
     pacer.block(0.0, OF_OUTAGE)
-    assert pacer.delay(0.0) == pytest.approx(1.0)
+    assert pacer.room(0.0) == 0
+    assert pacer.wait == pytest.approx(1.0)
     assert "throttling" not in pacer.held(5.0)
 
 

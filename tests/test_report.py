@@ -67,8 +67,7 @@ COMPLETE = Summary(
 
 def measured(values: Iterable[float]) -> Latencies:
     latencies = Latencies()
-    for value in values:
-        latencies.add(value)
+    latencies.add(list(values))
     return latencies
 
 

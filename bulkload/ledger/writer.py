@@ -42,12 +42,26 @@ _SETTLEMENTS = _of_sizes("INSERT INTO settlements VALUES {}", _row_of(10))
 _SETTLED_AGAIN = _of_sizes("REPLACE INTO settlements VALUES {}", _row_of(10))
 _DEAD_LETTERS = _of_sizes("INSERT INTO dead_letters VALUES {}", _row_of(3))
 _OUTCOMES = _of_sizes("SELECT outcome FROM settlements WHERE key IN ({})", "?")
+_ACCEPTED = Outcome.ACCEPTED.value
 _UPDATE_TOTALS = f"UPDATE runs SET {', '.join(f'{outcome.word} = {outcome.word} + ?' for outcome in Outcome)}"
+
+
+# A settlement as it stands in the ledger.
+Row = tuple[int, int, str | None, int, int | None, int, int | None, int, str | None, str | None]
+
+
+def accepted_row(
+    source: int, position: int, id_: str, status: int | None, attempts: int, latency: float, settled_at: float
+) -> Row:
+    """The row of a record that the hub queued: nearly all are, so it is made at once as it is written."""
+    key = (source << POSITION_BITS) | position
+    return (key, 0, id_, _ACCEPTED, status, attempts, int(latency * 1e6), int(settled_at * 1000), None, None)
 
 
 class Commit(NamedTuple):
     """What goes to the disk together: settlements, and the marks, samples and counts that are true with them.
 
+    `accepted` are those of records that the hub queued, `settlements` all others.
     `letters` are the dead letters that belong to the settlements; they are written before these count.
     """
 
@@ -60,6 +74,12 @@ class Commit(NamedTuple):
     retried: int
     failed: int
     letters: Sequence[Letter] = ()
+    accepted: Sequence[Row] = ()
+
+    @property
+    def size(self) -> int:
+        """How many records it settles."""
+        return len(self.settlements) + len(self.accepted)
 
 
 class Writer:
@@ -98,7 +118,7 @@ class Writer:
         return f"<Writer of {self._path}, {self.backlog} settlements behind>"
 
     def post(self, commit: Commit) -> None:
-        self.backlog += len(commit.settlements)
+        self.backlog += commit.size
         self._posted.append(time.monotonic())
         self._commits.put(commit)
 
@@ -122,7 +142,7 @@ class Writer:
                 commit = reduce(_together, commits)
                 if not self._has_failed:
                     self._try(commit)
-                self._loop.call_soon_threadsafe(self._written, len(commits), len(commit.settlements))
+                self._loop.call_soon_threadsafe(self._written, len(commits), commit.size)
         finally:
             self._loop.call_soon_threadsafe(self._done.set)
 
@@ -170,13 +190,15 @@ class Writer:
             self._dead_letters.write(commit.letters)
         execute = self._connection.execute
         settlements = commit.settlements
+        rows = [*commit.accepted, *map(_row, settlements)]
         totals = Counter(settlement.outcome for settlement in settlements)
+        totals[Outcome.ACCEPTED] += len(commit.accepted)
         execute("BEGIN IMMEDIATE")
         if self._is_again:
-            totals.subtract(self._outcomes([_key(settlement) for settlement in settlements]))
-            self._insert(_SETTLED_AGAIN, [_row(settlement) for settlement in settlements])
+            totals.subtract(self._outcomes([key for key, *_ in rows]))
+            self._insert(_SETTLED_AGAIN, rows)
         else:
-            self._insert(_SETTLEMENTS, [_row(settlement) for settlement in settlements])
+            self._insert(_SETTLEMENTS, rows)
             self._insert(
                 _DEAD_LETTERS,
                 [(_key(settlement), *settlement.place) for settlement in settlements if settlement.place is not None],
@@ -236,10 +258,11 @@ def _together(one: Commit, other: Commit) -> Commit:
         marks=one.marks | other.marks,
         samples=[*one.samples, *other.samples],
         letters=[*one.letters, *other.letters],
+        accepted=[*one.accepted, *other.accepted],
     )
 
 
-def _row(settlement: Settlement) -> tuple[int | str | None, ...]:
+def _row(settlement: Settlement) -> Row:
     latency = settlement.latency
     return (
         _key(settlement),

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from bulkload.dead_letters import DeadLetters, Letter
 from bulkload.errors import BUG, BulkloadError, Halt, Stop
-from bulkload.ledger import Commit, Ledger, Mark, Sample, Session, Writer
+from bulkload.ledger import Commit, Ledger, Mark, Row, Sample, Session, Writer, accepted_row
 from bulkload.load.settings import ErrorLimit, Settings
 from bulkload.pace import Pacer
 from bulkload.record import Origin, Outcome, Record, Settlement
@@ -83,6 +83,7 @@ class LiveSession:
         self._tasks = tasks
         self._dead_letters = dead_letters
         self._errors = ErrorLimit.parse(settings.max_errors)
+        self._accepted: list[Row] = []
         self._pending: list[Settlement] = []
         self._letters: list[Letter] = []
         self._samples: list[Sample] = []
@@ -173,10 +174,21 @@ class LiveSession:
             self._letters.append(Letter(origin, position, outcome, reason))
 
     def _settle(self, record: Record, ending: Ending) -> None:
-        if ending.latency is not None:
-            self._meter.add(ending.latency)
+        outcome, status, latency, _, _ = ending
         origin = record.origin
         self._supply.settle(record)
+        if latency is not None:
+            self._meter.add(latency)
+            if outcome is Outcome.ACCEPTED:
+                # The way of nearly all: 0.5 us, a third of what follows.
+                self.settled += 1
+                position, attempts = record.position, record.attempts
+                self._accepted.append(
+                    accepted_row(origin.source, position, record.id, status, attempts, latency, time.time())
+                )
+                if len(self._accepted) >= COMMIT_AT:
+                    self._commit()
+                return
         if not ending.outcome.is_good:
             self.bury(origin, record.position, ending.outcome, ending.detail or "")
         self.note(
@@ -226,7 +238,8 @@ class LiveSession:
     def _commit(self) -> None:
         """Post what was settled, with the marks that are true once it is on the disk."""
         marks = self._supply.marks()
-        if not self._pending and not self._samples and not self._letters and marks == self._marks:
+        news = self._accepted or self._pending or self._samples or self._letters
+        if not news and marks == self._marks:
             return
         requests = self.upload.requests
         self._writer.post(
@@ -240,8 +253,10 @@ class LiveSession:
                 requests.retried,
                 requests.failed,
                 self._letters,
+                self._accepted,
             )
         )
+        self._accepted = []
         self._pending = []
         self._letters = []
         self._samples = []

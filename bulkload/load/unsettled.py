@@ -10,7 +10,7 @@ from functools import partial
 
 from bulkload.dead_letters import DeadLetters
 from bulkload.errors import Halt, Stop
-from bulkload.installation import Finding, Flaw
+from bulkload.installation import Finding, Flaw, Installation
 from bulkload.ledger import Checkpoint, Ledger, Mark, Settled, State
 from bulkload.load.graves import Graves, letters
 from bulkload.load.session import LiveSession, SourceError
@@ -111,12 +111,23 @@ class Unsettled:
         graves = self._graves.get(number)
         buried = self._buried.get(number, set())
         checkpoint = self._checkpoints[number] = Checkpoint(start)
+        upload, record_of = session.upload, self._intake.record
         with closing(self._ledger.settled(number, start)) as settled:
             passing = _Passing(settled)
             async with aclosing(_batches(source, START if graves else start.place)) as batches:
                 async for batch in batches:
+                    is_plain = self._intake.leaves_texts and self._limit is None and not (graves or buried)
                     for datum, offset, line in batch.placed():
                         place = Place(offset, line)
+                        if is_plain and passing.next is None and type(datum) is bytes:
+                            # The way of nearly all, without what the others need: 1.5 us less.
+                            made = record_of(datum)
+                            if type(made) is Installation and not made.warnings:
+                                position = checkpoint.enter(place)
+                                record = Record(Origin(number, datum, place), position, made.id, made.body)
+                                if not upload.take(record) and not await upload.admit(record):
+                                    return False
+                                continue
                         if offset < start.place.offset:
                             assert graves is not None
                             if (grave := graves.of(datum, place)) is not None:

@@ -171,6 +171,13 @@ class AdaptiveRate:
         self._is_pressed = True
         return (1 - self._tokens) / rate
 
+    @property
+    def room(self) -> int:
+        """How many may leave now that the delay is 0, one at least."""
+        if self._block is not None or self._opening.is_counted:
+            return 1
+        return max(1, int(min(self._tokens, self.most_in_flight - self.in_flight)))
+
     def leave(self) -> None:
         """A request leaves."""
         self._tokens -= 1

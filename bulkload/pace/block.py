@@ -73,6 +73,11 @@ class Opening:
     def __repr__(self) -> str:
         return f"<Opening after {self._before} taken, of {self._last}>"
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it may end after as many as the last one took."""
+        return self._last is not None
+
     def took(self, taken: int) -> int:
         """How many were taken since it began."""
         return taken - self._before

@@ -34,6 +34,8 @@ class Pacer:
         self._constraint: Constraint | None = None
         self._constrained_at = now
         self._was_throttled = False
+        # Seconds after which to look again, where there was no room: infinity for not before a request has ended.
+        self.wait = math.inf
 
     def __repr__(self) -> str:
         return f"<Pacer {self._rate!r}, {self._cap or 'no cap'}, {self._concurrency!r}>"
@@ -43,23 +45,27 @@ class Pacer:
         """What the hub takes, in requests per second; None while it has refused nothing."""
         return self._rate.ceiling
 
-    def delay(self, now: float) -> float:
-        """Seconds after which to look again: 0 where a request may leave now, infinity for not before one has ended."""
-        rate = self._rate
-        if rate.in_flight >= self._concurrency.limit:
+    def room(self, now: float) -> int:
+        """How many requests may leave now; with 0, `wait` tells when to look again."""
+        rate, limit = self._rate, self._concurrency.limit
+        in_flight = rate.in_flight
+        if in_flight >= limit:
             self._concurrency.bind()
-            self._constrain("in flight", now)
-            return math.inf
-        if rate.in_flight >= rate.most_in_flight:
-            self._constrain("throttling" if rate.is_throttled else "ramp", now)
-            return math.inf
+            return self._full("in flight", now, math.inf)
+        if in_flight >= rate.most_in_flight:
+            return self._full("throttling" if rate.is_throttled else "ramp", now, math.inf)
         if delay := rate.delay(now):
-            self._constrain("throttling" if rate.is_throttled else "ramp", now)
-            return max(SHORTEST_DELAY, delay)
-        if self._cap is not None and (delay := self._cap.delay()):
-            self._constrain("cap", now)
-            return max(SHORTEST_DELAY, delay)
-        return 0.0
+            return self._full("throttling" if rate.is_throttled else "ramp", now, delay)
+        if self._cap is not None:
+            delay = self._cap.delay()
+            return self._full("cap", now, delay) if delay else 1
+        return min(limit - in_flight, rate.room)
+
+    def _full(self, constraint: Constraint, now: float, wait: float) -> int:
+        self.wait = max(SHORTEST_DELAY, wait)
+        if constraint is not self._constraint:
+            self._constrain(constraint, now)
+        return 0
 
     def idle(self, now: float, *, is_resting: bool) -> None:
         """There is nothing to send; or, where `is_resting`, nothing yet, because records wait for their time."""
@@ -69,10 +75,8 @@ class Pacer:
         else:
             self._constrain("nothing to send", now)
 
-    def leave(self, now: float) -> None:
-        """A request leaves, right after `delay` said so."""
-        if self._constraint is not None:
-            self._constrain(None, now)
+    def leave(self) -> None:
+        """A request leaves, one of those for which there is room."""
         if self._cap is not None:
             self._cap.leave()
         self._rate.leave()

@@ -13,6 +13,7 @@ class Home(Protocol):
     """Where connections belong."""
 
     buffer: bytearray
+    view: memoryview
 
     def rest(self, connection: "Connection") -> None:
         """It has nothing to do any more, and stays open."""
@@ -83,7 +84,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._home.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(memoryview(self._home.buffer)[:nbytes])
+        data = bytes(self._home.view[:nbytes])
         if self.carried is None:
             # Nobody asked: a time-out of the other side, or an answer too many.
             self.drop()

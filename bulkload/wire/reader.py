@@ -1,5 +1,7 @@
 """Reading one answer as its bytes come, by httptools."""
 
+import re
+
 import httptools
 from multidict import CIMultiDict
 
@@ -11,28 +13,13 @@ KEPT_OF_BODY = 16 * 1024
 # The head of an answer has some hundred bytes.
 LONGEST_HEAD = 64 * 1024
 
-_BEGINNING = b"HTTP/1.1 200 "
-_END = b"\r\n\r\n"
-_EMPTY = b"\r\nContent-Length: 0\r\n"
-_KEPT = b"\r\nConnection: keep-alive\r\n"
+# One header, but those that say where an answer ends and whether the connection stays open after it.
+_OTHER = rb"(?!(?i:content-length|transfer-encoding|connection|upgrade))[!-9;-~]+:[^\r\n\0]*\r\n"
+_OTHERS = rb"(?:%b|Connection: keep-alive\r\n)*+" % _OTHER
 
-
-def is_usual(data: bytes) -> bool:
-    """Whether this is an acceptance without a body, whole, after which the connection stays open, and nothing else.
-
-    Knows the usual answer by its look, for 0.4 us instead of 2.3; what looks any different is read by `AnswerReader`. A
-    line that is no header is not looked for.
-    """
-    if not (data.startswith(_BEGINNING) and data.endswith(_END) and _EMPTY in data):
-        return False
-    names = data.lower()
-    return (
-        data.find(_END) == len(data) - len(_END)
-        and names.count(b"\r\ncontent-length") == 1
-        and b"\r\ntransfer-encoding" not in names
-        and (b"\r\nconnection" not in names or (_KEPT in data and names.count(b"\r\nconnection") == 1))
-        and b"\0" not in data
-    )
+# An acceptance without a body, whole, after which the connection stays open, and nothing else: the usual answer is
+# known by its look in 0.7 us, where to read it takes 4. What looks any different is read.
+is_usual = re.compile(rb"HTTP/1\.1 200 [^\r\n\0]*\r\n%bContent-Length: 0\r\n%b\r\n" % (_OTHERS, _OTHERS)).fullmatch
 
 
 class Garbled(Exception):
