@@ -12,8 +12,8 @@ last record of an id decides, whatever the concurrency.
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Never, TypeVar
@@ -22,7 +22,6 @@ from bulkload.errors import Halt
 from bulkload.pace import OF_FAILURE, OF_OUTAGE, TO_REACH, Pacer, Pauses
 from bulkload.record import Carried, Outcome
 from bulkload.retry import (
-    ACCEPTED,
     REFUSALS_FOR_NOTHING,
     USUAL,
     Backoff,
@@ -82,6 +81,8 @@ SUPERSEDED = Ending(Outcome.SUPERSEDED)
 class Upload(Generic[C]):
     """Takes records by `admit` and tells each one's end by `settle`, until `drain` returns or `stop` is called.
 
+    Those that the hub took at once it tells together by `accept`, with the time at which they were answered: what is
+    done once for all answers of a turn of the loop is not done for each record (7 us less of 20).
     Where the hub refuses the whole run it stops sending by itself and says why by `halt`.
     The first request leaves alone; once the hub has taken or rejected a record, up to `workers` are in flight. A bug
     ends the group `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything,
@@ -95,6 +96,7 @@ class Upload(Generic[C]):
         signer: Signer,
         *,
         settle: Callable[[C, Ending], None],
+        accept: Callable[[Sequence[C], float], None],
         halt: Callable[[Halt], None],
         pacer: Pacer,
         backoff: Backoff,
@@ -109,6 +111,7 @@ class Upload(Generic[C]):
         self._transport = transport
         self._signer = signer
         self._settle = settle
+        self._accept = accept
         self._halt = halt
         self._pacer = pacer
         self._backoff = backoff
@@ -118,6 +121,7 @@ class Upload(Generic[C]):
 
         self._waiting: dict[str, C] = {}
         self._flying: set[str] = set()
+        self._taken: list[C] = []
         self._ready: deque[str] = deque()
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._count = 0
@@ -192,6 +196,7 @@ class Upload(Generic[C]):
                 while self._flying:
                     await self._change(0)
         self._transport.abandon()
+        self._conclude_taken()
         self.requests.failed += len(self._flying)
         self._flying.clear()
 
@@ -227,12 +232,12 @@ class Upload(Generic[C]):
                 self._is_bound = pacer.wait == math.inf
                 self._look_again(pacer.wait)
                 return
+            ids = [ready.popleft() for _ in range(min(room, len(ready)))]
+            self._flying.update(ids)
+            pacer.leave(len(ids))
             token = self._signer.token
-            for _ in range(min(room, len(ready))):
-                id_ = ready.popleft()
+            for id_ in ids:
                 record = self._waiting.pop(id_)
-                self._flying.add(id_)
-                pacer.leave()
                 record.start(now)
                 if record.has_failed:
                     record.has_failed = False
@@ -260,6 +265,12 @@ class Upload(Generic[C]):
 
     def answered(self, carried: C, answer: Answer) -> None:
         """A request came to this: judge it, and let the next one leave."""
+        # The usual answer is one object: to recognise it costs 10 ns, a call that judges it 60.
+        if answer is OK:
+            if not self._taken:
+                asyncio.get_running_loop().call_soon(self._conclude_taken)
+            self._taken.append(carried)
+            return
         self._flying.remove(carried.id)
         try:
             self._conclude(carried, answer, self._clock())
@@ -273,6 +284,37 @@ class Upload(Generic[C]):
             self._wake_all()
         self._pump()
 
+    def _conclude_taken(self) -> None:
+        """What the hub took since the last turn of the loop has settled."""
+        records, self._taken = self._taken, []
+        if not records:
+            return
+        try:
+            now = self._clock()
+            number = len(records)
+            self.requests.accepted += number
+            self._history.answered()
+            self._history.accepted(number)
+            # Those that left together are told together.
+            for left, together in Counter([record.left for record in records]).items():
+                self._served(left, now, together)
+            ids = []
+            for record in records:
+                record.attempts += 1
+                self._bytes -= record.size
+                ids.append(record.id)
+            self._count -= number
+            self._flying.difference_update(ids)
+            self._accept(records, now)
+            if not self._waiting.keys().isdisjoint(ids):
+                # Later ones of their ids may go now.
+                self._ready.extend(id_ for id_ in ids if id_ in self._waiting)
+            if self._count <= self._wakes_at or self._is_stopping:
+                self._wake_all()
+            self._pump()
+        except Exception as exc:  # noqa: BLE001 - nobody waits here for what it raises
+            self.broke(exc)
+
     def broke(self, failure: Exception) -> None:
         """A bug: it ends the group of tasks."""
         self.stop_sending()
@@ -282,8 +324,7 @@ class Upload(Generic[C]):
         """Turn an answer into the record's end or its next try."""
         left = record.left
         latency = now - left
-        # The usual answer is one object: to recognise it costs 10 ns, a call that judges it 60.
-        judgment = ACCEPTED if answer is OK else self._judge(record, answer)
+        judgment = self._judge(record, answer)
         if answer.fault is None:
             self._history.answered()
         match judgment.verdict:
@@ -325,9 +366,9 @@ class Upload(Generic[C]):
                 self._renew(record, answer, judgment)
                 self._again(record)
 
-    def _served(self, left: float, now: float) -> None:
-        """The hub worked on a record."""
-        self._pacer.taken(left, now)
+    def _served(self, left: float, now: float, number: int = 1) -> None:
+        """The hub worked on records that had left then."""
+        self._pacer.taken(left, now, number)
         if self._outage.since is not None:
             self._outage.end(now)
             self._wake_all()

@@ -124,8 +124,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_sample_counts_what_came_since_the_last_one(clock: Clock) -> None:
     meter = Meter()
-    meter.add(0.1)
-    meter.add(0.3)
+    meter.add([0.1, 0.3])
     clock.pass_(2)
     first = meter.sample(Counts(accepted=10, rejected=2, throttled=3, failed=1), held={}, is_reading=True)
     clock.pass_(1)

@@ -176,6 +176,7 @@ class Desk:
             hub,
             Signer("https://h/devices", "policy", "a key", clock=lambda: EPOCH + now()),
             settle=self._settle,
+            accept=self._accept,
             halt=self.halts.append,
             pacer=Pacer(cap=cap, workers=workers, now=now()),
             backoff=Backoff(max_attempts=max_attempts, record_timeout=record_timeout, random=random.Random(1)),
@@ -185,6 +186,10 @@ class Desk:
             was_accepted=was_accepted,
             traits=traits,
         )
+
+    def _accept(self, accepted: Sequence[Record], at: float) -> None:
+        for record in accepted:
+            self._settle(record, Ending(Outcome.ACCEPTED, 200, at - record.left))
 
     def _settle(self, record: Record, ending: Ending) -> None:
         assert record.position not in self.endings, f"{record} settles twice"

@@ -95,6 +95,7 @@ class Client:
             self._transport,
             Signer(self._hub.url, self._hub.key_name, self._hub.key),
             settle=self._settle,
+            accept=self._accept,
             halt=self._halt,
             pacer=Pacer(cap=settings.rate, workers=workers, now=time.monotonic()),
             backoff=Backoff(max_attempts=settings.max_attempts, record_timeout=settings.record_timeout),
@@ -298,6 +299,11 @@ class Client:
     def _closed(self) -> Halt:
         """Why nothing is sent any more."""
         return self._halted or Halt("the client is closed")
+
+    def _accept(self, calls: Sequence[Call], _: float) -> None:
+        for call in calls:
+            if call.answer is not None and not call.ended.done():
+                call.ended.set_result(call.answer)
 
     def _settle(self, call: Call, ending: Ending) -> None:
         if call.ended.done():

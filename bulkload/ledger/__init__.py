@@ -3,7 +3,7 @@
 from bulkload.ledger.checkpoint import Checkpoint, Mark
 from bulkload.ledger.ledger import BAD, Accepted, Dead, Ledger, Settled, accepted_again, accepted_in
 from bulkload.ledger.state import Kept, Recipe, Run, Sample, Session, State, read_state
-from bulkload.ledger.writer import Commit, Row, Writer, accepted_row
+from bulkload.ledger.writer import Commit, Row, Writer, accepted_rows
 
 __all__ = [
     "BAD",
@@ -24,6 +24,6 @@ __all__ = [
     "Writer",
     "accepted_again",
     "accepted_in",
-    "accepted_row",
+    "accepted_rows",
     "read_state",
 ]

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from bulkload.dead_letters import DeadLetters, Letter
 from bulkload.ledger.checkpoint import Mark
 from bulkload.ledger.schema import POSITION_BITS, broken
 from bulkload.ledger.state import Sample
-from bulkload.record import Outcome, Settlement
+from bulkload.record import Outcome, Record, Settlement
 
 T = TypeVar("T")
 
@@ -50,12 +50,24 @@ _UPDATE_TOTALS = f"UPDATE runs SET {', '.join(f'{outcome.word} = {outcome.word} 
 Row = tuple[int, int, str | None, int, int | None, int, int | None, int, str | None, str | None]
 
 
-def accepted_row(
-    source: int, position: int, id_: str, status: int | None, attempts: int, latency: float, settled_at: float
-) -> Row:
-    """The row of a record that the hub queued: nearly all are, so it is made at once as it is written."""
-    key = (source << POSITION_BITS) | position
-    return (key, 0, id_, _ACCEPTED, status, attempts, int(latency * 1e6), int(settled_at * 1000), None, None)
+def accepted_rows(records: Iterable[Record], latencies: Iterable[float], settled_at: float) -> list[Row]:
+    """The rows of records that the hub queued: nearly all are, so they are made at once as they are written."""
+    at = int(settled_at * 1000)
+    return [
+        (
+            (record.origin.source << POSITION_BITS) | record.position,
+            0,
+            record.id,
+            _ACCEPTED,
+            200,
+            record.attempts,
+            int(latency * 1e6),
+            at,
+            None,
+            None,
+        )
+        for record, latency in zip(records, latencies, strict=True)
+    ]
 
 
 class Commit(NamedTuple):

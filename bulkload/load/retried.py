@@ -115,8 +115,8 @@ class Retried:
         self._is_whole = True
         return None
 
-    def settle(self, record: Record) -> None:
-        """Nothing is to be kept of it: a retry that is stopped begins with what is not settled well."""
+    def settle(self, records: Iterable[Record]) -> None:
+        """Nothing is to be kept of them: a retry that is stopped begins with what is not settled well."""
 
     def marks(self) -> dict[int, Mark]:
         return {}

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, closing
 from functools import partial
 
@@ -70,8 +70,9 @@ class Unsettled:
                 graves.close()
         return Stop(5, f"--limit {self._limit} is reached") if self._is_limited else None
 
-    def settle(self, record: Record) -> None:
-        self._checkpoints[record.origin.source].settle(record.position)
+    def settle(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self._checkpoints[record.origin.source].settle(record.position)
 
     def marks(self) -> dict[int, Mark]:
         marks = {number: checkpoint.mark() for number, checkpoint in self._checkpoints.items()}

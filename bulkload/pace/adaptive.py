@@ -178,26 +178,26 @@ class AdaptiveRate:
             return 1
         return max(1, int(min(self._tokens, self.most_in_flight - self.in_flight)))
 
-    def leave(self) -> None:
-        """A request leaves."""
-        self._tokens -= 1
-        self.in_flight += 1
+    def leave(self, number: int = 1) -> None:
+        """So many requests leave."""
+        self._tokens -= number
+        self.in_flight += number
 
     # What came back.
 
-    def taken(self, left: float, now: float) -> None:
-        """The hub took a request."""
-        self._answered(left, now)
-        self._takings.add(left)
+    def taken(self, left: float, now: float, number: int = 1) -> None:
+        """The hub took so many requests that had left then."""
+        self._answered(left, now, number)
+        self._takings.add(left, number)
         if self._block is not None:
             # Also where it left before: a hub that fails most requests is asked slowly rather than not at all.
-            self._reopen(self._block, now)
+            self._reopen(self._block, now, number)
             return
         if self._allowed < math.inf:
-            self._allow(left)
+            self._allow(left, number)
         if self._episode is not None:
             self._episode.take(left)
-            self._close_in_time(self._episode, left, now)
+            self._close_in_time(self._episode, left, now, number)
 
     def throttled(self, left: float, now: float, retry_after: float | None = None) -> None:
         """The hub refused a request for its own sake, and may have said for how long."""
@@ -229,14 +229,15 @@ class AdaptiveRate:
         if self._block is None:
             self._shut(now, pauses)
 
-    def _answered(self, left: float, now: float) -> None:
-        self.in_flight -= 1
-        self._answers += 1
+    def _answered(self, left: float, now: float, number: int = 1) -> None:
+        self.in_flight -= number
+        self._answers += number
         # One that comes far too late tells of itself, and not of the hub.
         latency = min(now - left, LONGEST_ROUND_TRIPS * self._latency)
-        self._latency += (latency - self._latency) * WEIGHT
+        weight = WEIGHT if number == 1 else 1 - (1 - WEIGHT) ** number
+        self._latency += (latency - self._latency) * weight
         if self._strays and left <= self._shut_at:
-            self._strays -= 1
+            self._strays = max(0, self._strays - number)
 
     # Episodes.
 
@@ -246,9 +247,9 @@ class AdaptiveRate:
             return min(self.rate, self._ceiling.rate) * CUT_OF_CRUISE
         return 0.0 if self.rate > STOPS_ABOVE else self.rate * CUT_OF_RAMP
 
-    def _close_in_time(self, episode: Episode, left: float, now: float) -> None:
+    def _close_in_time(self, episode: Episode, left: float, now: float, number: int = 1) -> None:
         if left <= episode.began:
-            episode.waiting -= 1
+            episode.waiting -= number
         self._close_if_over(episode, now)
 
     def _close_if_over(self, episode: Episode, now: float) -> None:
@@ -284,10 +285,10 @@ class AdaptiveRate:
         self._block.wait(now, retry_after)
         self._shut_at, self._strays, self._allowed = now, self.in_flight, 1
 
-    def _reopen(self, block: Block, now: float) -> None:
+    def _reopen(self, block: Block, now: float, number: int) -> None:
         self._block = None
         self._closed_at = now
-        before = self._takings.total - 1
+        before = self._takings.total - number
         rate, last = FIRST_RATE, None
         if block.pauses is OF_THROTTLE:
             # A hub that was out of reach tells nothing of how it throttles.
@@ -297,10 +298,10 @@ class AdaptiveRate:
         self._allowed, self._allowed_taken = 2, 0
         self._ramp(min(FIRST_RATE, rate), DOUBLING)
 
-    def _allow(self, left: float) -> None:
+    def _allow(self, left: float, number: int) -> None:
         """Twice as many after all that were allowed; as many as ever once that is more than a ramp begins with."""
         if left > self._opening.began:
-            self._allowed_taken += 1
+            self._allowed_taken += number
         if self._shut_at == -math.inf:
             self._allowed = math.inf
         elif self._allowed_taken >= self._allowed:

@@ -50,10 +50,10 @@ class Takings:
     def __repr__(self) -> str:
         return f"<Takings {self.total}>"
 
-    def add(self, left: float) -> None:
-        self.total += 1
+    def add(self, left: float, number: int = 1) -> None:
+        self.total += number
         key = int(left * PER_SECOND)
-        self._by_time[key] = self._by_time.get(key, 0) + 1
+        self._by_time[key] = self._by_time.get(key, 0) + number
 
     def before(self, left: float) -> int:
         """How many were taken of those that left until then, a time of the last seconds."""

@@ -45,11 +45,11 @@ class Concurrency:
         """The limit kept a request back."""
         self._is_bound = True
 
-    def answered(self, left: float, now: float) -> None:
-        """The hub answered a request that had left then."""
+    def answered(self, left: float, now: float, number: int = 1) -> None:
+        """The hub answered so many requests that had left then."""
         if left < self._counts_from:
             return
-        self._latencies.append(now - left)
+        self._latencies.extend([now - left] * number)
         seconds = now - self._began
         if len(self._latencies) >= ANSWERS and seconds >= SECONDS:
             latency = median(self._latencies)

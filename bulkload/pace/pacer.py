@@ -75,16 +75,16 @@ class Pacer:
         else:
             self._constrain("nothing to send", now)
 
-    def leave(self) -> None:
-        """A request leaves, one of those for which there is room."""
+    def leave(self, number: int = 1) -> None:
+        """So many requests leave, no more than there is room for."""
         if self._cap is not None:
             self._cap.leave()
-        self._rate.leave()
+        self._rate.leave(number)
 
-    def taken(self, left: float, now: float) -> None:
-        """The hub took a request: it accepted its record, or refused it for the record's sake."""
-        self._rate.taken(left, now)
-        self._concurrency.answered(left, now)
+    def taken(self, left: float, now: float, number: int = 1) -> None:
+        """The hub took so many requests: it accepted their records, or refused them for the records' sake."""
+        self._rate.taken(left, now, number)
+        self._concurrency.answered(left, now, number)
 
     def throttled(self, left: float, now: float, retry_after: float | None = None, *, is_its_own: bool = False) -> None:
         """The hub refused a request for its own sake, and may have said for how many seconds.

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,8 +98,6 @@ class Meter:
         self.rate = 0.0
         self.last: Sample | None = None
         self._news: list[float] = []
-        # A latency that was measured: called for each record.
-        self.add: Callable[[float], None] = self._news.append
         self.start()
         self._before = Requests()
         self._limits: Counter[str] = Counter()
@@ -121,6 +119,10 @@ class Meter:
     def limited_by(self) -> str | None:
         """What limited most of the session's seconds."""
         return self._limits.most_common(1)[0][0] if self._limits else None
+
+    def add(self, latencies: Iterable[float]) -> None:
+        """So long requests took."""
+        self._news += latencies
 
     def sample(self, requests: Requests, *, held: Mapping[Constraint, float], is_reading: bool) -> Sample:
         """Close a second, in which `requests` grew to what it is now."""

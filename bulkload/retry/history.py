@@ -80,10 +80,15 @@ class History:
         """Whether most of the last attempts failed: then it is the hub, and no record, that is to blame."""
         return len(self._attempts) == LAST_ATTEMPTS and self._failures > LAST_ATTEMPTS / 2
 
-    def served(self) -> None:
-        """The hub worked on a record."""
-        self._works += 1
-        self._attempted(is_failed=False)
+    def served(self, number: int = 1) -> None:
+        """The hub worked on so many records."""
+        self._works += number
+        if self._failures or len(self._attempts) < LAST_ATTEMPTS:
+            for _ in range(min(number, LAST_ATTEMPTS)):
+                self._attempted(is_failed=False)
+        else:
+            # None of the last ones failed, and that stays so.
+            self._attempts_since_down += number
         self._bare_refusals = 0
         if self.is_down:
             self.is_down = False
@@ -116,9 +121,9 @@ class History:
         self._failures += is_failed
         self._attempts_since_down += 1
 
-    def accepted(self) -> None:
-        """The hub took a record."""
-        self.served()
+    def accepted(self, number: int = 1) -> None:
+        """The hub took so many records."""
+        self.served(number)
         self.was_accepted = self._has_accepted = True
         self._refused_since = None
 
