@@ -1,16 +1,44 @@
-"""``python -m benchmarks CASE``: measures one case and prints its figures."""
+"""``python -m benchmarks [CASE]``: measures one case and prints its figures; without a case, the throughput."""
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import checking, loading, pacing, reading, resuming
+from benchmarks import checking, loading, pacing, reading, report, resuming, throughput
+from benchmarks.results import SCHEMES
 
 
 def main() -> None:
     """Measure the case that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     cases = parser.add_subparsers(required=True, metavar="CASE")
+
+    case = cases.add_parser(
+        "throughput", help="bulkload beside its peers on one core each: this is measured by default"
+    )
+    case.add_argument("--records", type=int, default=1_000_000, help="for bulkload; slower peers send fewer")
+    case.add_argument("--runs", type=int, default=5, help="rounds in which each has its turn")
+    case.add_argument("--only", nargs="+", default=(), metavar="NAME", help="only these, such as bulkload-wire undici")
+    case.add_argument("--plain", dest="schemes", action="append_const", const="plain", help="plain HTTP alone")
+    case.add_argument("--tls", dest="schemes", action="append_const", const="tls", help="TLS alone")
+    case.add_argument(
+        "-o", "--output", type=Path, default=Path("throughput"), metavar="FOLDER", help="for results and report"
+    )
+    case.set_defaults(
+        measure=lambda given, folder: throughput.measure(
+            folder,
+            count=given.records,
+            runs=given.runs,
+            only=given.only,
+            schemes=[scheme for scheme in SCHEMES if scheme in (given.schemes or SCHEMES)],
+            output=given.output,
+        )
+    )
+
+    case = cases.add_parser("report", help="makes the report of a throughput measurement again, from its results.json")
+    case.add_argument("output", type=Path, metavar="FOLDER")
+    case.set_defaults(measure=lambda given, _folder: report.write_again(given.output))
 
     case = cases.add_parser("load", help="records/s, CPU per record, peak memory and bytes per ledger row")
     case.add_argument("--records", type=int, default=200_000)
@@ -61,7 +89,9 @@ def main() -> None:
         )
     )
 
-    given = parser.parse_args()
+    arguments = sys.argv[1:]
+    is_case_named = bool(arguments) and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help"))
+    given = parser.parse_args(arguments if is_case_named else ["throughput", *arguments])
     with tempfile.TemporaryDirectory(prefix="bulkload-benchmark-") as folder:
         given.measure(given, Path(folder))
 
