@@ -58,6 +58,13 @@ def words(results: Results) -> Iterator[str]:
         "under 9 MB can be told. Where the server is busy all the time, it is what limits the row; where neither it "
         "nor the client is, others had the cores, or the client waits."
     )
+    if results.crowded:
+        runs = sum(len(row.runs) for row in results.rows)
+        yield (
+            f"In {results.crowded} of {runs} runs neither client nor server worked for four fifths of the time: most "
+            "likely others used this machine, and the ratios are less sure than they look. CPU time per record suffers "
+            "least."
+        )
     if results.asked_runs < 5:
         yield f"Only {results.asked_runs} of 5 rounds: these figures are a trial."
 

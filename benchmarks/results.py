@@ -9,6 +9,10 @@ from typing import Any, Literal, NamedTuple, Self
 Scheme = Literal["plain", "tls"]
 SCHEMES: tuple[Scheme, ...] = ("plain", "tls")
 
+# Client or server work at least this part of a run's time where nobody else has their cores: all contenders but
+# bulkload do for nearly all of it, and bulkload's start and ramp are a small part of a run that lasts some seconds.
+_ALONE = 0.8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
@@ -90,6 +94,11 @@ class Results:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @property
+    def crowded(self) -> int:
+        """Runs that others disturbed: neither the client nor the server worked most of the time."""
+        return sum(max(run.client_busy, run.server_busy) < _ALONE for row in self.rows for run in row.runs)
 
     def of(self, scheme: Scheme) -> list[Row]:
         """The rows over plain HTTP, or over TLS, the fastest first."""

@@ -80,8 +80,8 @@ def serving(folder: Path, *, core: int) -> Iterator[Server]:
     ca_file, certificate, key = (folder / name for name in ("ca.pem", "certificate.pem", "key.pem"))
     _certify(ca_file, certificate, key)
     ports = _free_ports()
-    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
-    start = _sink if nginx is None else _nginx_by(nginx)
+    program = nginx()
+    start = _sink if program is None else _nginx_by(program)
     version, command = start(folder, ports, certificate, key)
     process = subprocess.Popen(["taskset", "--cpu-list", str(core), *command], cwd=Path(__file__).parents[1])
     try:
@@ -91,6 +91,11 @@ def serving(folder: Path, *, core: int) -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait()
+
+
+def nginx() -> str | None:
+    """The path of nginx, which often stands where only an administrator's shell looks; None where it is missing."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
 
 
 def _certify(ca_file: Path, certificate: Path, key: Path) -> None:

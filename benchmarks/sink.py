@@ -8,6 +8,7 @@ import json
 import re
 import ssl
 import sys
+from typing import cast
 
 import uvloop
 
@@ -23,8 +24,8 @@ class Sink(asyncio.Protocol):
         self._left = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no heirs of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         data = self._left + data

@@ -41,7 +41,7 @@ def measure(
         signal.signal(stop, lambda received, _: sys.exit(128 + received))
     output.mkdir(parents=True, exist_ok=True)
     client_core, server_core = _cores()
-    measurement = _Measurement(folder, count, runs)
+    measurement = Measurement(folder, count, runs)
     entries = list(measurement.entries(_chosen(only), schemes))
     with server.serving(folder, core=server_core) as served:
         print(f"{served.version} on core {server_core}, clients on core {client_core}")
@@ -76,7 +76,7 @@ def _cores() -> tuple[int, int]:
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
     """A contender over one scheme, with the runs that it has had; it is out when one of them failed."""
 
     contender: Contender
@@ -100,7 +100,7 @@ class _Entry:
         )
 
 
-class _Measurement:
+class Measurement:
     """The rounds of one measurement: what it writes for the contenders to send, and who had to be skipped."""
 
     def __init__(self, folder: Path, count: int, runs: int) -> None:
@@ -114,9 +114,9 @@ class _Measurement:
         self._skipped: list[str] = []
 
     def __repr__(self) -> str:
-        return f"<_Measurement of {self._count:,} records, {len(self._skipped)} skipped>"
+        return f"<Measurement of {self._count:,} records, {len(self._skipped)} skipped>"
 
-    def entries(self, contenders: Sequence[Contender], schemes: Sequence[Scheme]) -> Iterator[_Entry]:
+    def entries(self, contenders: Sequence[Contender], schemes: Sequence[Scheme]) -> Iterator[Entry]:
         """The contenders that can be had, for each scheme; the others are skipped with a line."""
         ready: dict[str, Ready] = {}
         for contender in contenders:
@@ -127,9 +127,9 @@ class _Measurement:
         for scheme in schemes:
             for contender in contenders:
                 if contender.name in ready and scheme in contender.schemes:
-                    yield _Entry(contender, ready[contender.name], scheme)
+                    yield Entry(contender, ready[contender.name], scheme)
 
-    def turn(self, entry: _Entry, served: Server, *, core: int) -> str:
+    def turn(self, entry: Entry, served: Server, *, core: int) -> str:
         """Have it run once; return what came of it, in words."""
         order = self._order(entry, served)
         command = entry.ready.command(order)
@@ -158,7 +158,7 @@ class _Measurement:
         entry.runs.append(figures)
         return f"{figures.per_second:,.0f} records/s, {figures.cpu_microseconds:.1f} us of CPU each"
 
-    def _order(self, entry: _Entry, served: Server) -> Order:
+    def _order(self, entry: Entry, served: Server) -> Order:
         url = served.url(entry.scheme)
         count = min(self._count, max(_LEAST_RECORDS, round(self._count * entry.contender.share)))
         return Order(
@@ -184,7 +184,7 @@ class _Measurement:
         print(f"skipped: {line}")
         self._skipped.append(line)
 
-    def results(self, entries: Sequence[_Entry], served: Server) -> Results:
+    def results(self, entries: Sequence[Entry], served: Server) -> Results:
         """All that was measured until now."""
         return Results(
             began=self._began.isoformat(timespec="seconds"),
