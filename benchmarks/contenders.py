@@ -131,7 +131,8 @@ def _node(program: str, package: str) -> Callable[[], Ready]:
             trusted = {"NODE_EXTRA_CA_CERTS": order.ca_file} if order.ca_file else {}
             return Command(["node", str(folder / program), order.to_json()], trusted)
 
-        return Ready(manifest["version"], command, _told_by_peer)
+        node = installing.said("node", "--version").removeprefix("v")
+        return Ready(f"{manifest['version']}, Node {node}", command, _told_by_peer)
 
     return prepare
 

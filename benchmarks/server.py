@@ -132,7 +132,7 @@ def _nginx_by(program: str) -> _Start:
 
 def _sink(_folder: Path, ports: Mapping[Scheme, int], certificate: Path, key: Path) -> tuple[str, list[str]]:
     order = json.dumps({"ports": ports, "certificate": str(certificate), "key": str(key)})
-    return "the built-in sink: nginx is not found", [sys.executable, "-m", "benchmarks.sink", order]
+    return "the built-in sink (nginx is missing)", [sys.executable, "-m", "benchmarks.sink", order]
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
