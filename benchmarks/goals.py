@@ -73,3 +73,8 @@ def ratios(results: Results) -> Iterator[Ratio]:
 def over(row: Row | None, other: Row | None) -> float | None:
     """How many times as fast a row is as another."""
     return row.per_second.median / other.per_second.median if row and other else None
+
+
+def by_cpu(row: Row | None, other: Row | None) -> float | None:
+    """The same by processor time per record: a second witness, whom others on the machine disturb less."""
+    return other.cpu.median / row.cpu.median if row and other else None

@@ -53,7 +53,7 @@ def words(results: Results) -> Iterator[str]:
         "them verify the server's certificate, save wrk, which cannot; wrk is no client but the limit."
     )
     yield (
-        f"Each figure is the median of {results.asked_runs} rounds, in each of which every row has its turn; a ratio "
+        f"Rounds: {results.asked_runs}. In each every row has its turn; a figure is the median over them, a ratio "
         "is one of medians. CPU time and peak memory are the client's process from its start to its end, and no peak "
         "under 9 MB can be told. Where the server is busy all the time, it is what limits the row; where neither it "
         "nor the client is, others had the cores, or the client waits."

@@ -58,7 +58,15 @@ class Row:
     @property
     def per_second(self) -> Spread:
         """Records per second over the runs."""
-        spread = self.spread(lambda run: run.per_second)
+        return self._known(lambda run: run.per_second)
+
+    @property
+    def cpu(self) -> Spread:
+        """Microseconds of processor time per record over the runs."""
+        return self._known(lambda run: run.cpu_microseconds)
+
+    def _known(self, figure: Callable[[Figures], float]) -> Spread:
+        spread = self.spread(figure)
         assert spread is not None, "a row has at least one run"
         return spread
 
