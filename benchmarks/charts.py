@@ -50,6 +50,8 @@ class _Bar:
 def charts(results: Results) -> Iterator[Chart]:
     """All of them, the rows in the same order: the fastest first."""
     rows = [row for scheme in SCHEMES for row in results.of(scheme)]
+    if not rows:
+        return
     yield _drawn(
         "Records per second",
         "The median of the rounds; a thin line goes from the slowest to the fastest. More is better.",
@@ -62,13 +64,14 @@ def charts(results: Results) -> Iterator[Chart]:
         list(_spreads(rows, lambda run: run.cpu_microseconds)),
         is_logarithmic=True,
     )
-    yield _drawn(
-        "Latency, in ms",
-        "From a request to its answer: a point for the median, a line to the 99th percentile; the scale is "
-        "logarithmic. Less is better.",
-        list(_latencies(rows)),
-        is_logarithmic=True,
-    )
+    if latencies := list(_latencies(rows)):
+        yield _drawn(
+            "Latency, in ms",
+            "From a request to its answer: a point for the median, a line to the 99th percentile; the scale is "
+            "logarithmic. Less is better.",
+            latencies,
+            is_logarithmic=True,
+        )
     yield _drawn(
         "Peak memory, in MB",
         "Of the client's process. Less is better.",

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Used:
     peak: int
 
 
-def run(command: Sequence[str], *, core: int, environment: Mapping[str, str]) -> Used:
+def run(command: Sequence[str], *, core: int, environment: dict[str, str]) -> Used:
     """Run a command on a core; raise `Failed` where it does not end well."""
     with tempfile.TemporaryDirectory(prefix="bulkload-pinned-") as name:
         report = Path(name) / "used.json"
@@ -42,7 +42,8 @@ def run(command: Sequence[str], *, core: int, environment: Mapping[str, str]) ->
             # -I and -S: a launcher that loads nothing of the site's is a small one.
             [sys.executable, "-I", "-S", str(_LAUNCHER), str(core), str(report), *command],
             cwd=_ROOT,
-            env={**os.environ, **environment},
+            # Settings of a user's own are nobody else's default.
+            env={name: value for name, value in os.environ.items() if not name.startswith("BULKLOAD_")} | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -34,8 +34,11 @@ def measure(
 ) -> None:
     """Measure each contender that can be had once a round, and write results and report into the folder `output`.
 
-    The results are written after each round: an end before the last one keeps what was measured.
+    The results are written after each round: an end before the last one keeps what was measured. One that fails has no
+    more turns, and then the exit code is 1; bulkload fails where not all of its records are accepted.
     """
+    if count < 1 or runs < 1:
+        sys.exit("a measurement takes at least one record and one round")
     # Whoever ends this ends what it started, too.
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, lambda received, _: sys.exit(128 + received))
@@ -43,6 +46,8 @@ def measure(
     client_core, server_core = _cores()
     measurement = Measurement(folder, count, runs)
     entries = list(measurement.entries(_chosen(only), schemes))
+    if not entries:
+        sys.exit("none of these can be measured here")
     with server.serving(folder, core=server_core) as served:
         print(f"{served.version} on core {server_core}, clients on core {client_core}")
         for number in range(1, runs + 1):
@@ -54,6 +59,8 @@ def measure(
             results = measurement.results(entries, served)
             (output / "results.json").write_text(results.to_json(), encoding="utf-8")
     report.write(results, output)
+    if any(entry.is_out for entry in entries):
+        sys.exit(1)
 
 
 def _chosen(only: Sequence[str]) -> list[Contender]:

@@ -151,6 +151,12 @@ def test_the_page_runs_no_script_and_loads_nothing() -> None:
     assert page.addresses == []
 
 
+def test_a_page_tells_that_nothing_was_measured() -> None:
+    page = Page(report.page(results(skipped=("bulkload, wire, plain: 9 of 10 records were accepted",))))
+    assert "9 of 10 records" in page.text
+    assert "svg" not in page.elements
+
+
 def test_what_a_peer_says_is_text_in_the_page_and_in_markdown() -> None:
     said = "<img src=x> | `odd` & [more](https://x.example)"
     measured = results(row("bulkload-wire", 600, title=said), skipped=[said])
@@ -251,6 +257,22 @@ def test_a_client_that_fails_is_told_by_its_error() -> None:
         pinned.run(
             [sys.executable, "-c", "raise ValueError('too odd')"], core=min(os.sched_getaffinity(0)), environment={}
         )
+
+
+@pytest.mark.parametrize(
+    ("accepted", "sent", "complaint"),
+    [(9, 10, "9 of 10 records were accepted"), (10, 0, "0 requests sent")],
+    ids=["refused", "settled before"],
+)
+def test_bulkload_counts_only_where_it_sent_all_records_and_all_were_accepted(
+    monkeypatch: pytest.MonkeyPatch, accepted: int, sent: int, complaint: str
+) -> None:
+    monkeypatch.setattr("benchmarks.installing.said", lambda *_: "--transport [auto|wire]")
+    (wire,) = [contender for contender in CONTENDERS if contender.name == "bulkload-wire"]
+    told = wire.prepare().told
+    summary = {"records": {"accepted": accepted}, "requests": {"sent": sent}, "latency": {"p50": 0.1, "p99": 0.2}}
+    with pytest.raises(pinned.Failed, match=complaint):
+        told(pinned.Used(json.dumps(summary), 1.0, 1.0, 1), ORDER)
 
 
 @pytest.mark.slow
