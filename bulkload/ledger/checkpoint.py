@@ -64,9 +64,10 @@ class Checkpoint:
         self.position = position + 1
         return position
 
-    def settle(self, position: int) -> None:
-        """It is settled."""
-        self._unsettled.pop(position, None)
+    def settle(self, *positions: int) -> None:
+        """They are settled."""
+        for position in positions:
+            self._unsettled.pop(position, None)
 
     def mark(self) -> Mark:
         """Where a later session goes on if this one ends now."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, closing
 from functools import partial
+from itertools import groupby
 
 from bulkload.dead_letters import DeadLetters
 from bulkload.errors import Halt, Stop
@@ -71,8 +72,8 @@ class Unsettled:
         return Stop(5, f"--limit {self._limit} is reached") if self._is_limited else None
 
     def settle(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self._checkpoints[record.origin.source].settle(record.position)
+        for source, together in groupby(records, key=_source):
+            self._checkpoints[source].settle(*[record.position for record in together])
 
     def marks(self) -> dict[int, Mark]:
         marks = {number: checkpoint.mark() for number, checkpoint in self._checkpoints.items()}
@@ -113,13 +114,15 @@ class Unsettled:
         buried = self._buried.get(number, set())
         checkpoint = self._checkpoints[number] = Checkpoint(start)
         upload, record_of = session.upload, self._intake.record
+        # As Place() does, in half its time.
+        new_place = tuple.__new__
         with closing(self._ledger.settled(number, start)) as settled:
             passing = _Passing(settled)
             async with aclosing(_batches(source, START if graves else start.place)) as batches:
                 async for batch in batches:
                     is_plain = self._intake.leaves_texts and self._limit is None and not (graves or buried)
                     for datum, offset, line in batch.placed():
-                        place = Place(offset, line)
+                        place = new_place(Place, (offset, line))
                         if is_plain and passing.next is None and type(datum) is bytes:
                             # The way of nearly all, without what the others need: 1.5 us less.
                             made = record_of(datum)
@@ -200,6 +203,10 @@ class Unsettled:
                 place=origin.place,
             )
         )
+
+
+def _source(record: Record) -> int:
+    return record.origin.source
 
 
 class _Passing:

@@ -13,7 +13,6 @@ class Home(Protocol):
     """Where connections belong."""
 
     buffer: bytearray
-    view: memoryview
 
     def rest(self, connection: "Connection") -> None:
         """It has nothing to do any more, and stays open."""
@@ -84,7 +83,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._home.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._home.view[:nbytes])
+        data = self._home.buffer[:nbytes]
         if self.carried is None:
             # Nobody asked: a time-out of the other side, or an answer too many.
             self.drop()
@@ -93,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._read(data)
 
-    def _read(self, data: bytes) -> None:
+    def _read(self, data: bytearray) -> None:
         reader = self._reader = self._reader or AnswerReader()
         try:
             reader.feed(data)

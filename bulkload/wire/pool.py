@@ -69,7 +69,6 @@ class WireTransport:
         self._middle = b""
 
         self.buffer = bytearray(BUFFER)
-        self.view = memoryview(self.buffer)
         self._idle: list[Connection] = []
         self._waiting: deque[tuple[Record, bytes, Sender[Record]]] = deque()
         self._connections: set[Connection] = set()
