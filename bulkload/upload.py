@@ -82,7 +82,7 @@ class Upload(Generic[C]):
     """Takes records by `admit` and tells each one's end by `settle`, until `drain` returns or `stop` is called.
 
     Those that the hub took at once it tells together by `accept`, with the time at which they were answered: what is
-    done once for all answers of a turn of the loop is not done for each record (7 us less of 20).
+    done once for all answers of a turn of the loop is not done for each record (24 us of CPU for one instead of 33).
     Where the hub refuses the whole run it stops sending by itself and says why by `halt`.
     The first request leaves alone; once the hub has taken or rejected a record, up to `workers` are in flight. A bug
     ends the group `tasks`. `was_accepted` says whether an earlier session of the run saw the hub accept anything,
@@ -271,6 +271,8 @@ class Upload(Generic[C]):
                 asyncio.get_running_loop().call_soon(self._conclude_taken)
             self._taken.append(carried)
             return
+        # What came before comes first.
+        self._conclude_taken()
         self._flying.remove(carried.id)
         try:
             self._conclude(carried, answer, self._clock())
