@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 # What rides on the loop's own transports is tested on both loops that there are.
-ON_BOTH_LOOPS = ("test_transports", "test_hostile_servers")
+ON_BOTH_LOOPS = ("test_transports", "test_hostile_servers", "test_wire")
 
 
 def pytest_xdist_auto_num_workers() -> int:
