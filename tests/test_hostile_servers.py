@@ -102,6 +102,12 @@ async def test_an_answer_is_the_same_byte_by_byte(name: str, make: Make) -> None
     assert told(await asked(make, drip)) == told(await asked(make, saying(answer)))
 
 
+def changed(at: int, by: bytes = b"\r") -> bytes:
+    """The usual answer with another byte somewhere."""
+    at %= len(USUAL)
+    return USUAL[:at] + by + USUAL[at + 1 :]
+
+
 def pieces() -> st.SearchStrategy[bytes]:
     """Heads that look nearly as usual."""
     lines = [
@@ -138,7 +144,9 @@ def pieces() -> st.SearchStrategy[bytes]:
 
 
 @settings(max_examples=3000, deadline=None)
-@given(pieces() | st.binary(max_size=40).map(lambda garbage: USUAL + garbage))
+@given(
+    pieces() | st.binary(max_size=40).map(lambda garbage: USUAL + garbage) | st.builds(changed, at=st.integers(0, 200)),
+)
 def test_what_looks_as_usual_is_read_as_usual(data: bytes) -> None:
     if is_usual(data):
         reader = AnswerReader()

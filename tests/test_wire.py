@@ -161,3 +161,13 @@ async def test_those_that_wait_for_a_connection_are_served_in_their_order() -> N
         tokens = [f"SharedAccessSignature {number}" for number in range(5)]
         assert await asyncio.gather(*(exchange(made, RECORD, token) for token in tokens)) == [OK] * 5
     assert [head.partition(b"\r\nAuthorization: ")[2].split(b"\r\n")[0].decode() for head in heads] == tokens
+
+
+async def test_a_bug_in_reading_is_not_taken_for_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(data: bytes) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("bulkload.wire.connection.is_usual", broken)
+    async with served(willing([])) as hub, opened(hub) as made:
+        with pytest.raises(ZeroDivisionError):
+            await exchange(made, RECORD, TOKEN)

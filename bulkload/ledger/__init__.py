@@ -3,11 +3,12 @@
 from bulkload.ledger.checkpoint import Checkpoint, Mark
 from bulkload.ledger.ledger import BAD, Accepted, Dead, Ledger, Settled, accepted_again, accepted_in
 from bulkload.ledger.state import Kept, Recipe, Run, Sample, Session, State, read_state
-from bulkload.ledger.writer import Commit, Row, Writer, accepted_rows
+from bulkload.ledger.writer import AcceptedRow, Commit, Writer, accepted_rows
 
 __all__ = [
     "BAD",
     "Accepted",
+    "AcceptedRow",
     "Checkpoint",
     "Commit",
     "Dead",
@@ -15,7 +16,6 @@ __all__ = [
     "Ledger",
     "Mark",
     "Recipe",
-    "Row",
     "Run",
     "Sample",
     "Session",

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from bulkload.dead_letters import DeadLetters, Letter
 from bulkload.errors import BUG, BulkloadError, Halt, Stop
-from bulkload.ledger import Commit, Ledger, Mark, Row, Sample, Session, Writer, accepted_rows
+from bulkload.ledger import AcceptedRow, Commit, Ledger, Mark, Sample, Session, Writer, accepted_rows
 from bulkload.load.settings import ErrorLimit, Settings
 from bulkload.pace import Pacer
 from bulkload.record import Origin, Outcome, Record, Settlement
@@ -84,7 +84,7 @@ class LiveSession:
         self._tasks = tasks
         self._dead_letters = dead_letters
         self._errors = ErrorLimit.parse(settings.max_errors)
-        self._accepted: list[Row] = []
+        self._accepted: list[AcceptedRow] = []
         self._pending: list[Settlement] = []
         self._letters: list[Letter] = []
         self._samples: list[Sample] = []

@@ -65,7 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         carried, sender = self.carried, self._sender
         assert carried is not None
         assert sender is not None
-        self.carried = self._reader = None
+        self.carried = self._sender = self._reader = None
         if is_kept:
             self._is_reused = True
             self._home.rest(self)
@@ -84,13 +84,20 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = self._home.buffer[:nbytes]
-        if self.carried is None:
+        sender = self._sender
+        if sender is None:
             # Nobody asked: a time-out of the other side, or an answer too many.
             self.drop()
-        elif self._reader is None and is_usual(data):
-            self._answered(OK, is_kept=True)
-        else:
-            self._read(data)
+            return
+        try:
+            if self._reader is None and is_usual(data):
+                self._answered(OK, is_kept=True)
+            else:
+                self._read(data)
+        except Exception as exc:
+            # The loop would take a bug for the end of the connection.
+            sender.broke(exc)
+            raise
 
     def _read(self, data: bytearray) -> None:
         reader = self._reader = self._reader or AnswerReader()
