@@ -62,8 +62,8 @@ class Carried:
     other throttles that came while others were accepted. `is_renewed` says that a token was refused for it and signed
     anew, `has_failed` that the next request for it is sent because the last one came to nothing; `is_suspect` that it
     failed while the hub worked on others, `failed_at` how many it had worked on and failed when this one failed last;
-    `is_stale` that a connection turned out to be closed when it was sent. Of its last request `left` is when it left,
-    and `token` what it bore.
+    `is_stale` that a connection turned out to have been closed when it was sent. Of its last request `left` is when it
+    left, and `token` what it bore.
     """
 
     __slots__ = (

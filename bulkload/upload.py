@@ -390,8 +390,9 @@ class Upload(Generic[C]):
         """A transient fault: the record rests, at least as long as the hub asked; or it is the hub that is away."""
         history = self._history
         record.has_failed = True
-        if answer.fault is Fault.STALE and not record.is_stale:
-            # Whoever closed the connection meanwhile, the record is not to blame, and neither is the hub.
+        if answer.fault is Fault.STALE:
+            # Whoever closed the connection meanwhile, the record is not to blame, and neither is the hub. It goes again
+            # over a connection that is new: what happens there is told as what it is.
             record.is_stale = True
             record.pause(now)
             self._again(record)

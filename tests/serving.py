@@ -1,6 +1,7 @@
 """A server on loopback that answers whatever a test wants, and the record that is sent to it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -18,7 +19,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @asynccontextmanager
-async def served(handler: Handler) -> AsyncIterator[Hub]:
+async def served(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Hub]:
     """A server on loopback whose connections are each handled so; yields the hub it passes for."""
 
     handling: list[asyncio.Task[None]] = []
@@ -33,11 +34,12 @@ async def served(handler: Handler) -> AsyncIterator[Hub]:
             await writer.wait_closed()
 
     server = await asyncio.start_server(
-        lambda reader, writer: handling.append(asyncio.create_task(handle(reader, writer))), "127.0.0.1", 0
+        lambda reader, writer: handling.append(asyncio.create_task(handle(reader, writer))), "127.0.0.1", 0, ssl=tls
     )
     async with server:
         port = server.sockets[0].getsockname()[1]
-        yield Hub(f"127.0.0.1:{port}", "devices", "policy", "a key", scheme="http")
+        scheme = "http" if tls is None else "https"
+        yield Hub(f"127.0.0.1:{port}", "devices", "policy", "a key", scheme=scheme)
         async with asyncio.timeout(5):
             await asyncio.gather(*handling)
 

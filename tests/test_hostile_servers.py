@@ -2,11 +2,14 @@
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,14 +30,42 @@ TRANSPORTS: dict[str, Callable[..., AiohttpTransport | WireTransport]] = {
 Make = Callable[..., Any]
 
 
+class Security(NamedTuple):
+    """How a server secures its connections, and whom to trust for it."""
+
+    server: ssl.SSLContext | None
+    ca_file: Path | None
+
+
+PLAIN = Security(None, None)
+
+
 @pytest.fixture(params=TRANSPORTS)
 def make(request: pytest.FixtureRequest) -> Make:
     return TRANSPORTS[request.param]
 
 
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Security:
+    """TLS by an authority of its own."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    ca_file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(ca_file)
+    return Security(context, ca_file)
+
+
+@pytest.fixture(params=["plain", "tls"])
+def security(request: pytest.FixtureRequest, secured: Security) -> Security:
+    return secured if request.param == "tls" else PLAIN
+
+
 @asynccontextmanager
-async def opened(make: Make, hub: Hub, **options: Any) -> AsyncIterator[AiohttpTransport | WireTransport]:
-    made = make(hub, **{"api_version": "2015-01", "connections": 4} | options)
+async def opened(
+    make: Make, hub: Hub, *, security: Security = PLAIN, **options: Any
+) -> AsyncIterator[AiohttpTransport | WireTransport]:
+    made = make(hub, **{"api_version": "2015-01", "connections": 4, "ca_file": security.ca_file} | options)
     try:
         async with asyncio.timeout(20):
             yield made
@@ -42,8 +73,13 @@ async def opened(make: Make, hub: Hub, **options: Any) -> AsyncIterator[AiohttpT
         await made.close()
 
 
-async def asked(make: Make, handler: Handler, *, record: Record = RECORD, **options: Any) -> Answer:
-    async with served(handler) as hub, opened(make, hub, **options) as made:
+async def asked(
+    make: Make, handler: Handler, *, record: Record = RECORD, security: Security = PLAIN, **options: Any
+) -> Answer:
+    async with (
+        served(handler, tls=security.server) as hub,
+        opened(make, hub, security=security, **options) as made,
+    ):
         return await exchange(made, record, TOKEN)
 
 
@@ -66,20 +102,25 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-async def test_an_answer_is_the_same_however_it_is_cut(name: str, make: Make) -> None:
+async def test_an_answer_is_the_same_however_it_is_cut(name: str, make: Make, security: Security) -> None:
     answer = ANSWERS[name]
-    whole = told(await asked(make, saying(answer)))
+    whole = told(await asked(make, saying(answer), security=security))
     cuts = iter(range(1, len(answer)))
 
     async def cut_in_two(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
         cut = next(cuts)
         writer.write(answer[:cut])
-        await writer.drain()
-        await asyncio.sleep(0.001)
+        if cut % 2:
+            # Else both come at once, over TLS as two of its records.
+            await writer.drain()
+            await asyncio.sleep(0.001)
         writer.write(answer[cut:])
 
-    async with served(cut_in_two) as hub, opened(make, hub) as made:
+    async with (
+        served(cut_in_two, tls=security.server) as hub,
+        opened(make, hub, security=security) as made,
+    ):
         for cut in range(1, len(answer)):
             # Each cut on a connection of its own: the server closes it.
             found = await exchange(made, RECORD, TOKEN)
@@ -89,7 +130,7 @@ async def test_an_answer_is_the_same_however_it_is_cut(name: str, make: Make) ->
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-async def test_an_answer_is_the_same_byte_by_byte(name: str, make: Make) -> None:
+async def test_an_answer_is_the_same_byte_by_byte(name: str, make: Make, security: Security) -> None:
     answer = ANSWERS[name]
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -99,7 +140,8 @@ async def test_an_answer_is_the_same_byte_by_byte(name: str, make: Make) -> None
             await writer.drain()
             await asyncio.sleep(0)
 
-    assert told(await asked(make, drip)) == told(await asked(make, saying(answer)))
+    dripped = await asked(make, drip, security=security)
+    assert told(dripped) == told(await asked(make, saying(answer), security=security))
 
 
 def changed(at: int, by: bytes = b"\r") -> bytes:
@@ -256,6 +298,36 @@ async def test_a_reused_connection_that_closes_without_an_answer_is_told_as_such
     assert [answer.fault for answer in answers] == [None, Fault.STALE] * 2
 
 
+@pytest.mark.parametrize("connections", [1, 4])
+async def test_what_met_a_closed_connection_goes_over_a_new_one(connections: int) -> None:
+    """Also where all others were closed as well, or are in use."""
+    fresh = 0
+
+    async def one_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal fresh
+        fresh += 1
+        await request(reader)
+        writer.write(USUAL)
+        await request(reader)
+
+    async with served(one_only) as hub, opened(WireTransport, hub, connections=connections) as made:
+
+        async def ask(number: int) -> list[Answer]:
+            """As often as an upload would."""
+            record = Record(ORIGIN, number, f"id-{number}", b"{}")
+            answers = [await exchange(made, record, TOKEN)]
+            if answers[0].fault is Fault.STALE:
+                record.is_stale = True
+                answers.append(await exchange(made, record, TOKEN))
+            return answers
+
+        for _ in range(3):
+            all_told = await asyncio.gather(*map(ask, range(connections)))
+            assert all(answers[-1] is OK for answers in all_told)
+            assert all(answer.fault is Fault.STALE for answers in all_told for answer in answers[:-1])
+    assert fresh == 3 * connections
+
+
 async def test_drips_end_in_time(make: Make) -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
@@ -315,10 +387,13 @@ def unreliable(chance: random.Random, *, says_more: bool) -> Handler:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_each_record_gets_its_own_answer(seed: int, make: Make) -> None:
+async def test_each_record_gets_its_own_answer(seed: int, make: Make, security: Security) -> None:
     """Over aiohttp with the exception of a server that answers unasked: it gives that to the next one."""
     handler = unreliable(random.Random(seed), says_more=make is WireTransport)
-    async with served(handler) as hub, opened(make, hub, connections=8) as made:
+    async with (
+        served(handler, tls=security.server) as hub,
+        opened(make, hub, security=security, connections=8) as made,
+    ):
 
         async def ask(number: int) -> int:
             answer = await exchange(made, Record(ORIGIN, number, f"id-{number}", b"{}"), TOKEN)

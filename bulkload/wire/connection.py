@@ -12,7 +12,7 @@ from bulkload.wire.transport import Sender
 class Home(Protocol):
     """Where connections belong."""
 
-    buffer: bytearray
+    buffer: memoryview
 
     def rest(self, connection: "Connection") -> None:
         """It has nothing to do any more, and stays open."""
@@ -79,11 +79,11 @@ class Connection(asyncio.BufferedProtocol):
         # uvloop's are none of asyncio's by their types.
         self._transport = cast(asyncio.Transport, transport)
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         return self._home.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = self._home.buffer[:nbytes]
+        data = self._home.buffer[:nbytes].tobytes()
         sender = self._sender
         if sender is None:
             # Nobody asked: a time-out of the other side, or an answer too many.
@@ -99,7 +99,7 @@ class Connection(asyncio.BufferedProtocol):
             sender.broke(exc)
             raise
 
-    def _read(self, data: bytearray) -> None:
+    def _read(self, data: bytes) -> None:
         reader = self._reader = self._reader or AnswerReader()
         try:
             reader.feed(data)

@@ -30,6 +30,8 @@ BUFFER = 64 * 1024
 
 _PORTS = {"http": 80, "https": 443}
 
+_Sending = tuple[Record, bytes, Sender[Record]]
+
 
 class WireTransport:
     """PUTs records over at most so many `connections` of HTTP/1.1, each without a task or a future.
@@ -68,9 +70,12 @@ class WireTransport:
         self._token = ""
         self._middle = b""
 
-        self.buffer = bytearray(BUFFER)
+        # A view: what asyncio's TLS reads into a part of a bytearray would go into a copy of it.
+        self.buffer = memoryview(bytearray(BUFFER))
         self._idle: list[Connection] = []
-        self._waiting: deque[tuple[Record, bytes, Sender[Record]]] = deque()
+        self._waiting: deque[_Sending] = deque()
+        # Those that need a connection which nobody used before.
+        self._first: deque[_Sending] = deque()
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -87,7 +92,14 @@ class WireTransport:
         body = carried.body
         # The id passed the check: it holds no character that an address would need encoded.
         request = b"%b%b%b%d\r\n\r\n%b" % (self._begins, carried.id.encode(), self._middle, len(body), body)
-        if self._idle:
+        if carried.is_stale:
+            # Where one connection had been closed meanwhile, others may have been.
+            self._first.append((carried, request, sender))
+            if self._idle:
+                self._idle[0].drop()
+            else:
+                self._open()
+        elif self._idle:
             connection = self._idle.pop()
             connection.at = self._ticks
             connection.carry(carried, request, sender)
@@ -97,11 +109,13 @@ class WireTransport:
 
     def abandon(self) -> None:
         self._waiting.clear()
+        self._first.clear()
         for connection in [one for one in self._connections if one.carried is not None]:
             connection.drop()
 
     async def close(self) -> None:
         self._waiting.clear()
+        self._first.clear()
         if self._timer is not None:
             self._timer.cancel()
         for task in self._opening:
@@ -116,7 +130,10 @@ class WireTransport:
 
     def rest(self, connection: Connection) -> None:
         connection.at = self._ticks
-        if self._waiting:
+        if len(self._first) > len(self._opening):
+            # It makes room for a new one.
+            connection.drop()
+        elif self._waiting:
             connection.carry(*self._waiting.popleft())
         else:
             # The last one rests on top: the others are in use no more often than they are needed.
@@ -133,7 +150,7 @@ class WireTransport:
     def _open(self) -> None:
         """Open a connection, if more records wait for one than are being opened."""
         is_room = len(self._connections) + len(self._opening) < self._limit
-        if len(self._waiting) > len(self._opening) and is_room:
+        if len(self._waiting) + len(self._first) > len(self._opening) and is_room:
             task = asyncio.get_running_loop().create_task(self._connect())
             self._opening.add(task)
 
@@ -147,21 +164,26 @@ class WireTransport:
             self._opening.discard(task)
             self._refuse(exc)
         except Exception as exc:  # noqa: BLE001 - a bug, which nobody waits for here
-            for _, _, sender in self._waiting:
+            for _, _, sender in (*self._first, *self._waiting):
                 sender.broke(exc)
         else:
             self._opening.discard(task)
             self._connections.add(connection)
-            self.rest(connection)
             self._watch()
+            if self._first:
+                connection.at = self._ticks
+                connection.carry(*self._first.popleft())
+            else:
+                self.rest(connection)
         finally:
             self._opening.discard(task)
         self._open()
 
     def _refuse(self, exc: Exception) -> None:
         """One of those who wait is told that there is no connection; the others may get theirs."""
-        if self._waiting:
-            record, _, sender = self._waiting.popleft()
+        queue = self._first or self._waiting
+        if queue:
+            record, _, sender = queue.popleft()
             sender.answered(record, _unconnected(exc))
 
     async def _connected(self) -> Connection:

@@ -55,7 +55,7 @@ class AnswerReader:
         """What came; every acceptance is the same object."""
         return OK if self._status == 200 else Answer(self._status, self._headers, bytes(self._body))
 
-    def feed(self, data: bytes | bytearray) -> None:
+    def feed(self, data: bytes) -> None:
         """Read on; raises `Garbled`."""
         self._fed += len(data)
         try:

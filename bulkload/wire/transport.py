@@ -30,7 +30,10 @@ class Transport(Protocol[C]):
         """What a run says of it."""
 
     def send(self, carried: C, token: str, sender: Sender[C]) -> None:
-        """Send what is to be carried, with `token` as Authorization; `sender` is told once, after this has returned."""
+        """Send what is to be carried, with `token` as Authorization; `sender` is told once, after this has returned.
+
+        What `is_stale` goes over a connection that was not used before, where the transport knows.
+        """
 
     def abandon(self) -> None:
         """Give up everything that is on its way: nobody is told of it any more."""
