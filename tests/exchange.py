@@ -1,12 +1,19 @@
 """One request at a time over a transport, as a coroutine."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from bulkload.client import AiohttpTransport
 from bulkload.record import Carried
-from bulkload.wire import Answer, Transport
+from bulkload.wire import Answer, Transport, WireTransport
 
 C = TypeVar("C", bound=Carried)
+
+TRANSPORTS: dict[str, Callable[..., AiohttpTransport | WireTransport]] = {
+    "wire": WireTransport,
+    "aiohttp": AiohttpTransport,
+}
 
 
 class _Waiting(Generic[C]):

@@ -18,15 +18,10 @@ from bulkload.hub import Hub
 from bulkload.record import Record
 from bulkload.wire import KEPT_OF_BODY, OK, Answer, Fault, WireTransport
 from bulkload.wire.reader import AnswerReader, Garbled, is_usual
-from tests.exchange import exchange
+from tests.exchange import TRANSPORTS, exchange
 from tests.serving import ORIGIN, RECORD, TOKEN, Handler, request, saying, served
 
 USUAL = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTrackingId: t\r\nConnection: keep-alive\r\n\r\n"
-TRANSPORTS: dict[str, Callable[..., AiohttpTransport | WireTransport]] = {
-    "wire": WireTransport,
-    "aiohttp": AiohttpTransport,
-}
-
 Make = Callable[..., Any]
 
 

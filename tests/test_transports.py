@@ -20,7 +20,7 @@ from bulkload.record import Record
 from bulkload.sas import Signer
 from bulkload.source.lines import MAX_LINE
 from bulkload.wire import ANSWER_TIMEOUT, CONNECT_TIMEOUT, KEPT_OF_BODY, OK, Answer, Fault, WireTransport
-from tests.exchange import exchange
+from tests.exchange import TRANSPORTS, exchange
 from tests.serving import BODY, HUB, ORIGIN, RECORD, TOKEN, Handler, request, saying, served
 
 # Long enough for a loopback, short enough for a test that wants it to pass.
@@ -28,12 +28,6 @@ SHORT = 0.1
 
 # The transport that a test is about.
 chosen: dict[str, Callable[..., AiohttpTransport | WireTransport]] = {}
-
-
-TRANSPORTS: dict[str, Callable[..., AiohttpTransport | WireTransport]] = {
-    "wire": WireTransport,
-    "aiohttp": AiohttpTransport,
-}
 
 
 @pytest.fixture(autouse=True, params=TRANSPORTS)
