@@ -222,11 +222,15 @@ async def test_a_connection_is_used_again_after_a_200_whose_body_comes_late() ->
 
 async def test_no_more_connections_are_opened_than_allowed() -> None:
     connections: list[asyncio.StreamWriter] = []
+    all_there = asyncio.Event()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)
+        if len(connections) == 2:
+            all_there.set()
         while True:
             await request(reader)
+            await all_there.wait()
             # Others that might, have their chance to connect.
             for _ in range(20):
                 await asyncio.sleep(0)

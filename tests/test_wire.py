@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from bulkload.hub import Hub
+from bulkload.record import Record
 from bulkload.wire import OK, Fault, WireTransport
 from bulkload.wire.addresses import Addresses
 from tests.exchange import exchange
-from tests.serving import HUB, RECORD, TOKEN, Handler, request, served
+from tests.serving import HUB, ORIGIN, RECORD, TOKEN, Handler, request, served
 
 USUAL = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -107,11 +108,55 @@ async def test_a_name_is_looked_up_again_and_a_look_up_that_fails_takes_nothing_
         names = Names(["127.0.0.99"], socket.gaierror(socket.EAI_AGAIN, "later"), ["127.0.0.1"])
         name_server(names)
         addresses = Addresses("hub.example", listening.sockets[0].getsockname()[1])
-        for _ in range(2):
+        for _ in range(3):
             with pytest.raises(ConnectionRefusedError):
                 await addresses.connected()
+            await asyncio.sleep(0.01)
         (await addresses.connected()).close()
-    assert names.asked == 3
+        await addresses.close()
+    assert names.asked == 4
+
+
+async def test_a_look_up_that_hangs_takes_nothing_away_and_is_over_with_the_transport(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bulkload.wire.addresses.REFRESH", -1.0)
+    asked = 0
+
+    async def look_up(addresses: Addresses) -> list[tuple[Any, ...]]:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await asyncio.sleep(3600)
+        return await Names(["127.0.0.1"]).look_up(addresses._port)
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(USUAL.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+    monkeypatch.setattr(Addresses, "_look_up", look_up)
+    before = asyncio.all_tasks()
+    async with served(once) as hub, opened(replace(hub, host=hub.host.replace("127.0.0.1", "hub.example"))) as made:
+        for _ in range(3):
+            assert await exchange(made, RECORD, TOKEN) is OK
+    assert asked == 2
+    assert not [task for task in asyncio.all_tasks() - before if "look_up" in repr(task)]
+
+
+async def test_a_large_request_that_is_answered_early_stands_in_nobody_s_way() -> None:
+    over = asyncio.Event()
+
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(USUAL)
+        await over.wait()
+
+    large = Record(ORIGIN, 0, "a", bytes(8 * 1024 * 1024))
+    async with served(early) as hub:
+        async with opened(hub) as made:
+            for _ in range(3):
+                assert await exchange(made, large, TOKEN) is OK
+        over.set()
 
 
 async def test_a_connection_that_takes_too_long_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

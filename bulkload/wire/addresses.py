@@ -35,27 +35,30 @@ class Addresses:
             await self._current(), happy_eyeballs_delay=HEAD_START, interleave=1, loop=loop
         )
 
+    async def close(self) -> None:
+        """Ask no further."""
+        if self._lookup is not None:
+            self._lookup.cancel()
+            await asyncio.wait([self._lookup])
+
     async def _current(self) -> Sequence[AddrInfoType]:
-        if not self._found or time.monotonic() - self._found_at > REFRESH:
+        is_old = time.monotonic() - self._found_at > REFRESH
+        if self._lookup is None and (is_old or not self._found):
             # Many connections that open at once ask once.
-            if self._lookup is None:
-                self._lookup = asyncio.create_task(self._look_up())
-                self._lookup.add_done_callback(self._forget)
-            try:
-                self._found = await asyncio.shield(self._lookup)
-                self._found_at = time.monotonic()
-            except OSError:
-                # A name server that fails for a moment takes nothing away.
-                if not self._found:
-                    raise
+            self._lookup = asyncio.create_task(self._look_up())
+            self._lookup.add_done_callback(self._take)
+        if not self._found:
+            assert self._lookup is not None
+            await asyncio.shield(self._lookup)
+        # A name server that fails or hangs for a while takes nothing away.
         return self._found
 
     async def _look_up(self) -> Sequence[AddrInfoType]:
         loop = asyncio.get_running_loop()
         return await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
 
-    def _forget(self, lookup: asyncio.Task[Sequence[AddrInfoType]]) -> None:
+    def _take(self, lookup: asyncio.Task[Sequence[AddrInfoType]]) -> None:
         self._lookup = None
-        if not lookup.cancelled():
-            # Of one that nobody waits for any more nobody asks how it ended.
-            lookup.exception()
+        if not lookup.cancelled() and lookup.exception() is None:
+            self._found = lookup.result()
+            self._found_at = time.monotonic()

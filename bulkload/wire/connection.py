@@ -8,6 +8,10 @@ from bulkload.wire.answer import OK, Answer, Fault
 from bulkload.wire.reader import AnswerReader, Garbled, is_usual
 from bulkload.wire.transport import Sender
 
+# A request that is larger may be answered before it has left wholly, and over TLS nobody tells. What is left of it
+# would stand before the next one: its connection carries no other.
+LARGE = 64 * 1024
+
 
 class Home(Protocol):
     """Where connections belong."""
@@ -66,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         assert carried is not None
         assert sender is not None
         self.carried = self._sender = self._reader = None
-        if is_kept:
+        if is_kept and carried.size <= LARGE:
             self._is_reused = True
             self._home.rest(self)
         else:
@@ -107,9 +111,7 @@ class Connection(asyncio.BufferedProtocol):
             self.fail(Fault.BROKEN, "what came is no HTTP answer")
             return
         if reader.is_whole:
-            # What of the request has not left yet would stand before the next one.
-            is_sent = self._transport.get_write_buffer_size() == 0
-            self._answered(reader.answer, is_kept=reader.is_kept and is_sent)
+            self._answered(reader.answer, is_kept=reader.is_kept)
 
     def eof_received(self) -> None:
         self._end(None)

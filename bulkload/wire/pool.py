@@ -121,6 +121,7 @@ class WireTransport:
         for task in self._opening:
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
+        await self._addresses.close()
         for connection in list(self._connections):
             connection.drop()
         # The loop lets go of a socket in its next turn.
