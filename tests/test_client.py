@@ -58,6 +58,14 @@ async def test_what_the_network_raises_is_a_fault_with_words(exception: Exceptio
     assert answer.words
 
 
+async def test_no_address_is_in_the_words_of_a_request_that_could_not_be_written() -> None:
+    with aioresponses() as mocked:
+        mocked.put(ADDRESS, exception=aiohttp.ClientOSError(32, f"Can not write request body for {ADDRESS}"))
+        async with transport() as made:
+            answer = await exchange(made, RECORD, TOKEN)
+    assert (answer.fault, answer.words) == (Fault.BROKEN, "Broken pipe")
+
+
 async def test_a_bug_is_not_taken_for_a_fault() -> None:
     with aioresponses() as mocked:
         mocked.put(ADDRESS, exception=AttributeError("a bug"))

@@ -1,5 +1,6 @@
 """A pool of connections to a hub over aiohttp: a request goes out, and whatever happens, an answer comes back."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
@@ -95,6 +96,11 @@ def _words(exc: Exception, fault: Fault) -> str:
             return f"not within {CONNECT_TIMEOUT:g} s"
         case aiohttp.ClientResponseError() | ValueError() if fault is Fault.BROKEN:
             return "what came is no HTTP answer"
+        case aiohttp.ClientConnectorError():
+            pass
+        case aiohttp.ClientOSError() if exc.errno:
+            # The same, as the system says it.
+            return os.strerror(exc.errno)
     cause = getattr(exc, "os_error", None) or getattr(exc, "certificate_error", None) or exc
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
