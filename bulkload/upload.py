@@ -134,6 +134,7 @@ class Upload(Generic[C]):
         self._wakes_at = -1.0
         self._is_bound = False
         self._is_stopping = False
+        self._is_broken = False
 
         self._traits = traits
         self._ends_when_gone = ends_when_gone
@@ -223,6 +224,12 @@ class Upload(Generic[C]):
         """Let ready records leave, as many as the pacer allows now, and look again when it says so."""
         if self._is_stopping:
             return
+        try:
+            self._let_leave()
+        except Exception as exc:  # noqa: BLE001 - a timer's or an answer's call: nobody waits for what it raises
+            self.broke(exc)
+
+    def _let_leave(self) -> None:
         now = self._clock()
         ready, pacer = self._ready, self._pacer
         while ready:
@@ -318,7 +325,10 @@ class Upload(Generic[C]):
             self.broke(exc)
 
     def broke(self, failure: Exception) -> None:
-        """A bug: it ends the group of tasks."""
+        """A bug: it ends the group of tasks; of several the first is told."""
+        if self._is_broken:
+            return
+        self._is_broken = True
         self.stop_sending()
         self._tasks.create_task(_raised(failure))
 

@@ -4,6 +4,8 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
 
 from bulkload.hub import Hub
 from bulkload.record import Origin, Record
@@ -18,6 +20,13 @@ TOKEN = "SharedAccessSignature sr=x&sig=y&se=1&skn=z"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+class Security(NamedTuple):
+    """How a server secures its connections, and whom to trust for it."""
+
+    server: ssl.SSLContext | None
+    ca_file: Path | None
+
+
 @asynccontextmanager
 async def served(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Hub]:
     """A server on loopback whose connections are each handled so; yields the hub it passes for."""
@@ -26,11 +35,11 @@ async def served(handler: Handler, *, tls: ssl.SSLContext | None = None) -> Asyn
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A client that leaves in the midst is no news here.
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        with suppress(OSError, asyncio.IncompleteReadError):
             await handler(reader, writer)
             await writer.drain()
         writer.close()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             await writer.wait_closed()
 
     server = await asyncio.start_server(

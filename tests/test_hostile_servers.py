@@ -2,14 +2,11 @@
 
 import asyncio
 import random
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,17 +16,10 @@ from bulkload.record import Record
 from bulkload.wire import KEPT_OF_BODY, OK, Answer, Fault, WireTransport
 from bulkload.wire.reader import AnswerReader, Garbled, is_usual
 from tests.exchange import TRANSPORTS, exchange
-from tests.serving import ORIGIN, RECORD, TOKEN, Handler, request, saying, served
+from tests.serving import ORIGIN, RECORD, TOKEN, Handler, Security, request, saying, served
 
 USUAL = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTrackingId: t\r\nConnection: keep-alive\r\n\r\n"
 Make = Callable[..., Any]
-
-
-class Security(NamedTuple):
-    """How a server secures its connections, and whom to trust for it."""
-
-    server: ssl.SSLContext | None
-    ca_file: Path | None
 
 
 PLAIN = Security(None, None)
@@ -38,17 +28,6 @@ PLAIN = Security(None, None)
 @pytest.fixture(params=TRANSPORTS)
 def make(request: pytest.FixtureRequest) -> Make:
     return TRANSPORTS[request.param]
-
-
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Security:
-    """TLS by an authority of its own."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    ca_file = tmp_path_factory.mktemp("authority") / "ca.pem"
-    authority.cert_pem.write_to_path(ca_file)
-    return Security(context, ca_file)
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -93,6 +72,7 @@ ANSWERS = {
     "old": b"HTTP/1.0 429 Slow\r\nRetry-After: 3\r\n\r\n",
     "none": b"HTTP/1.1 204 No Content\r\n\r\n",
     "garbled": b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+    "of another protocol": b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
 }
 
 

@@ -1306,3 +1306,17 @@ async def test_a_bug_of_a_transport_comes_out_as_itself() -> None:
         async with uploading(Hub(broken)) as desk:
             await desk.carry(records(2))
     assert isinstance(raised.value.exceptions[0], ZeroDivisionError)
+
+
+@virtually
+async def test_a_bug_where_a_timer_lets_records_leave_comes_out_as_itself() -> None:
+    async def broken_off() -> None:
+        async with uploading(Hub(), cap=1.0) as desk:
+            await desk.admit(records(5))
+            await asyncio.sleep(0.5)
+            desk.upload._transport = None  # type: ignore[assignment]
+            await desk.upload.drain()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await broken_off()
+    assert isinstance(raised.value.exceptions[0], AttributeError)

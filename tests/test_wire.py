@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from bulkload.record import Record
 from bulkload.wire import OK, Fault, WireTransport
 from bulkload.wire.addresses import Addresses
 from tests.exchange import exchange
-from tests.serving import HUB, ORIGIN, RECORD, TOKEN, Handler, request, served
+from tests.serving import HUB, ORIGIN, RECORD, TOKEN, Handler, Security, request, served
 
 USUAL = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -216,3 +217,32 @@ async def test_a_bug_in_reading_is_not_taken_for_a_fault(monkeypatch: pytest.Mon
     async with served(willing([])) as hub, opened(hub) as made:
         with pytest.raises(ZeroDivisionError):
             await exchange(made, RECORD, TOKEN)
+
+
+async def test_a_connection_that_is_reset_before_its_handshake_closes_no_other(
+    secured: Security, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was opened for it has no descriptor afterwards: somebody else has that number by then."""
+    sockets: list[socket.socket] = []
+
+    async def reset(addresses: Addresses) -> socket.socket:
+        """Connected, and reset by the other side at once."""
+        opened = await connected(addresses)
+        peer, _ = listening.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        sockets.append(opened)
+        return opened
+
+    connected = Addresses.connected
+    monkeypatch.setattr(Addresses, "connected", reset)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host = f"127.0.0.1:{listening.getsockname()[1]}"
+        made = WireTransport(replace(HUB, host=host), connections=4, api_version="2015-01", ca_file=secured.ca_file)
+        try:
+            answers = await asyncio.gather(*(exchange(made, RECORD, TOKEN) for _ in range(20)))
+        finally:
+            await made.close()
+    await asyncio.sleep(0.05)
+    assert {answer.fault for answer in answers} == {Fault.CONNECT}
+    assert [one.fileno() for one in sockets] == [-1] * len(sockets)

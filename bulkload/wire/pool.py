@@ -55,7 +55,8 @@ class WireTransport:
         self._limit = connections
         self._addresses = Addresses(host, port or usual)
         self._tls = trusting(ca_file) if hub.scheme == "https" else None
-        self._server_name = host if self._tls is not None else None
+        # A certificate names no root.
+        self._server_name = host.rstrip(".") if self._tls is not None else None
         self._answer_timeout = answer_timeout
 
         # A request's head, but for the record's id and the body's length.
@@ -165,7 +166,10 @@ class WireTransport:
             self._opening.discard(task)
             self._refuse(exc)
         except Exception as exc:  # noqa: BLE001 - a bug, which nobody waits for here
-            for _, _, sender in (*self._first, *self._waiting):
+            waiting = [*self._first, *self._waiting]
+            self._first.clear()
+            self._waiting.clear()
+            for _, _, sender in waiting:
                 sender.broke(exc)
         else:
             self._opening.discard(task)
@@ -188,10 +192,18 @@ class WireTransport:
             sender.answered(record, _unconnected(exc))
 
     async def _connected(self) -> Connection:
+        loop = asyncio.get_running_loop()
         opened = await self._addresses.connected()
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(self), sock=opened, ssl=self._tls, server_hostname=self._server_name
-        )
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(self), sock=opened, ssl=self._tls, server_hostname=self._server_name
+            )
+        except BaseException:
+            if type(loop).__module__.startswith("uvloop"):
+                # uvloop has closed the descriptor, and may have left it to this object: to close it once more would
+                # close whatever has its number by then. asyncio closes the object itself.
+                opened.detach()
+            raise
         return connection
 
     # Time.

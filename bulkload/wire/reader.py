@@ -10,6 +10,8 @@ from bulkload.wire.answer import OK, Answer
 # A body of an error says its cause in its first lines; a proxy's page is not worth more memory.
 KEPT_OF_BODY = 16 * 1024
 
+_PROTOCOL = b"HTTP/1."
+
 # The head of an answer has some hundred bytes.
 LONGEST_HEAD = 64 * 1024
 
@@ -40,6 +42,7 @@ class AnswerReader:
         self._body = bytearray()
         self._status = 0
         self._fed = self._head_size = 0
+        self._beginning = b""
         self._is_garbled = False
         self._is_in_head = True
         self._ends_with_connection = False
@@ -57,6 +60,11 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> None:
         """Read on; raises `Garbled`."""
+        if self._fed < len(_PROTOCOL):
+            self._beginning += data[: len(_PROTOCOL)]
+            if self._beginning[: len(_PROTOCOL)] != _PROTOCOL[: len(self._beginning)]:
+                # The parser takes others, too.
+                raise Garbled
         self._fed += len(data)
         try:
             self._parser.feed_data(data)
