@@ -14,6 +14,7 @@ from bulkload.hub import Hub
 from bulkload.record import Record
 from bulkload.wire import OK, Fault, WireTransport
 from bulkload.wire.addresses import Addresses
+from bulkload.wire.connection import Connection
 from tests.exchange import exchange
 from tests.serving import HUB, ORIGIN, RECORD, TOKEN, Handler, Security, request, served
 
@@ -246,3 +247,19 @@ async def test_a_connection_that_is_reset_before_its_handshake_closes_no_other(
     await asyncio.sleep(0.05)
     assert {answer.fault for answer in answers} == {Fault.CONNECT}
     assert [one.fileno() for one in sockets] == [-1] * len(sockets)
+
+
+async def test_a_connection_that_is_lost_before_anybody_uses_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def late(transport: WireTransport) -> Connection:
+        connection = await connected(transport)
+        await asyncio.sleep(0.05)
+        return connection
+
+    async def leave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    connected = WireTransport._connected
+    monkeypatch.setattr(WireTransport, "_connected", late)
+    async with served(leave) as hub, opened(hub) as made:
+        answers = await asyncio.gather(*(exchange(made, RECORD, TOKEN) for _ in range(10)))
+    assert {(answer.fault, answer.words) for answer in answers} == {(Fault.CONNECT, "the hub closed it at once")}

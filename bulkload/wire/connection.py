@@ -29,10 +29,11 @@ class Connection(asyncio.BufferedProtocol):
     """Carries one request at a time.
 
     All connections read into the buffer of their home: what was read is dealt with before another one reads.
-    `at` is when the request left, or when the connection came to rest, by the home's clock.
+    `at` is when the request left, or when the connection came to rest, by the home's clock; `is_open` says that it was
+    made, and not lost since.
     """
 
-    __slots__ = ("_home", "_is_reused", "_reader", "_sender", "_transport", "at", "carried")
+    __slots__ = ("_home", "_is_reused", "_reader", "_sender", "_transport", "at", "carried", "is_open")
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -42,6 +43,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_reused = False
         self.carried: Record | None = None
         self.at = 0
+        self.is_open = False
 
     def __repr__(self) -> str:
         return f"<Connection with {self.carried or 'nothing'} on its way>"
@@ -55,6 +57,7 @@ class Connection(asyncio.BufferedProtocol):
     def drop(self) -> None:
         """Break it off; nobody is told."""
         self.carried = self._sender = None
+        self.is_open = False
         self._home.lose(self)
         self._transport.abort()
 
@@ -82,6 +85,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's are none of asyncio's by their types.
         self._transport = cast(asyncio.Transport, transport)
+        self.is_open = True
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         return self._home.buffer

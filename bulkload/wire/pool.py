@@ -173,16 +173,23 @@ class WireTransport:
                 sender.broke(exc)
         else:
             self._opening.discard(task)
-            self._connections.add(connection)
-            self._watch()
-            if self._first:
-                connection.at = self._ticks
-                connection.carry(*self._first.popleft())
-            else:
-                self.rest(connection)
+            self._welcome(connection)
         finally:
             self._opening.discard(task)
         self._open()
+
+    def _welcome(self, connection: Connection) -> None:
+        """A connection is open; unless it was lost before this task had its turn."""
+        if not connection.is_open:
+            self._refuse(ConnectionResetError("the hub closed it at once"))
+            return
+        self._connections.add(connection)
+        self._watch()
+        if self._first:
+            connection.at = self._ticks
+            connection.carry(*self._first.popleft())
+        else:
+            self.rest(connection)
 
     def _refuse(self, exc: Exception) -> None:
         """One of those who wait is told that there is no connection; the others may get theirs."""
