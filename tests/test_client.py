@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aioresponses import aioresponses
 
-from bulkload.client import AiohttpTransport, Choice, transport_for
+from bulkload.client import AiohttpTransport, TransportName, transport_for
 from bulkload.errors import InputError
 from bulkload.hub import Hub
 from bulkload.wire import OK, Answer, Fault
@@ -151,7 +151,7 @@ async def test_a_proxy_that_is_not_there_is_no_connection(proxied: Callable[[str
     ],
 )
 async def test_our_own_connections_are_taken_unless_a_proxy_stands_between(
-    choice: Choice, proxy: str | None, name: str, proxied: Callable[[str], None]
+    choice: TransportName, proxy: str | None, name: str, proxied: Callable[[str], None]
 ) -> None:
     proxied(proxy or "")
     made = transport_for(HUB, choice, connections=1, api_version="2015-01", ca_file=None)

@@ -349,6 +349,13 @@ class TestReadingOn:
         assert (await one).exit_code == 0
 
 
+async def lost(hub: Hub, installation: Fields) -> Fields:
+    """An installation that the hub has no more."""
+    async with Client(hub) as client:
+        await client.delete_installation(installation["installationId"])
+    return installation
+
+
 @pytest.fixture
 async def migrated(hub: Hub, tmp_path: Path) -> tuple[Path, Path]:
     """Ten devices with two registrations each, migrated and loaded: the installations and the load's ledger."""
@@ -388,9 +395,7 @@ class TestDeletingTheOldOnes:
         self, hub: Hub, migrated: tuple[Path, Path]
     ) -> None:
         devices, _ = migrated
-        gone = written(devices)[4]
-        async with Client(hub) as client:
-            await client.delete_installation(gone["installationId"])
+        gone = await lost(hub, written(devices)[4])
         assert (await delete(hub, *migrated)).exit_code == 1
         again = await delete(hub, *migrated)
         assert (again.exit_code, again.earlier, again.channels, again.requests.sent) == (1, 9, 0, 1)
@@ -423,9 +428,7 @@ class TestDeletingTheOldOnes:
         self, hub: Hub, migrated: tuple[Path, Path]
     ) -> None:
         devices, _ = migrated
-        gone = written(devices)[4]
-        async with Client(hub) as client:
-            await client.delete_installation(gone["installationId"])
+        gone = await lost(hub, written(devices)[4])
         summary = await delete(hub, *migrated)
         assert (summary.exit_code, summary.not_visible, summary.channels) == (1, 1, 9)
         left = [one for one in await everything(hub) if one.installation_id is None]
@@ -436,9 +439,7 @@ class TestDeletingTheOldOnes:
         self, hub: Hub, migrated: tuple[Path, Path]
     ) -> None:
         devices, _ = migrated
-        gone = written(devices)[0]
-        async with Client(hub) as client:
-            await client.delete_installation(gone["installationId"])
+        gone = await lost(hub, written(devices)[0])
         await put(hub, [{**gone, "installationId": "another"}])
         summary = await delete(hub, *migrated)
         assert (summary.exit_code, summary.not_visible) == (1, 1)

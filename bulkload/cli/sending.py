@@ -5,7 +5,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.console import Console
 from bulkload.cli.attended import attend, attended_flags
 from bulkload.cli.options import Duration, all_of, ca_file_flag, flag, requesting_flags
 from bulkload.cli.streams import let_go, log_to, write
+from bulkload.client import TransportName
 from bulkload.load.job import Job
 from bulkload.load.settings import GRACE, WORKERS
 from bulkload.report import Summary, describe
@@ -42,9 +43,7 @@ sending_flags = all_of(
     flag("--max-duration", type=Duration(), help="Stop softly after this time."),
     flag("--grace", type=Duration(), default=f"{GRACE:.0f}s", help="After a stop, time for requests already sent."),
     flag("--wait-lock", type=Duration(), default="0s", help="Wait this long for a ledger that another run holds."),
-    flag(
-        "--transport", type=click.Choice(["auto", "wire", "aiohttp"]), default="auto", help="What carries the requests."
-    ),
+    flag("--transport", type=click.Choice(get_args(TransportName)), default="auto", help="What carries the requests."),
     ca_file_flag,
     attended_flags("summary"),
 )

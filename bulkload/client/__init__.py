@@ -1,6 +1,6 @@
 """The hub's REST operations over aiohttp."""
 
-from bulkload.client.choice import Choice, transport_for
+from bulkload.client.choice import TransportName, transport_for
 from bulkload.client.client import TOP, Client, Page
 from bulkload.client.operations import Hub
 from bulkload.client.settings import API_VERSION, Requesting
@@ -10,10 +10,10 @@ __all__ = [
     "API_VERSION",
     "TOP",
     "AiohttpTransport",
-    "Choice",
     "Client",
     "Hub",
     "Page",
     "Requesting",
+    "TransportName",
     "transport_for",
 ]

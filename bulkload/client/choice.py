@@ -10,11 +10,11 @@ from bulkload.hub import Hub
 from bulkload.record import Record
 from bulkload.wire import Transport, WireTransport
 
-Choice = Literal["auto", "wire", "aiohttp"]
+TransportName = Literal["auto", "wire", "aiohttp"]
 
 
 def transport_for(
-    hub: Hub, choice: Choice, *, connections: int, api_version: str, ca_file: Path | None
+    hub: Hub, choice: TransportName, *, connections: int, api_version: str, ca_file: Path | None
 ) -> Transport[Record]:
     """Our own connections, unless the environment names a proxy for the hub; raises `InputError`."""
     has_proxy = proxy_of(hub) is not None

@@ -302,20 +302,20 @@ class Client:
 
     def _accept(self, calls: Sequence[Call], _: float) -> None:
         for call in calls:
-            if call.answer is not None and not call.ended.done():
+            # Whoever asked may be gone.
+            if not call.ended.done():
+                assert call.answer is not None
                 call.ended.set_result(call.answer)
 
     def _settle(self, call: Call, ending: Ending) -> None:
         if call.ended.done():
-            # Whoever asked is gone.
             return
-        if ending.outcome is not Outcome.ACCEPTED:
-            is_refused = ending.outcome is Outcome.REJECTED
-            call.ended.set_exception(CallFailed(ending.detail or ending.outcome.word, is_refused=is_refused))
-        elif call.answer is None:
+        if ending.outcome is Outcome.ACCEPTED:
+            # What was asked for comes by `_accept`.
             call.ended.set_exception(CallFailed(f"{ending.status} is no answer to this request"))
         else:
-            call.ended.set_result(call.answer)
+            is_refused = ending.outcome is Outcome.REJECTED
+            call.ended.set_exception(CallFailed(ending.detail or ending.outcome.word, is_refused=is_refused))
 
     def _halt(self, halt: Halt) -> None:
         self._halted = halt

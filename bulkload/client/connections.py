@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from bulkload.hub import Hub
-from bulkload.wire import ANSWER_TIMEOUT, CONNECT_TIMEOUT, KEPT_OF_BODY, Answer, Fault, trusting
+from bulkload.wire import ANSWER_TIMEOUT, CONNECT_TIMEOUT, KEPT_OF_BODY, Answer, Fault, trusting, words_of
 
 
 class Connections:
@@ -102,7 +102,7 @@ def _words(exc: Exception, fault: Fault) -> str:
             # The same, as the system says it.
             return os.strerror(exc.errno)
     cause = getattr(exc, "os_error", None) or getattr(exc, "certificate_error", None) or exc
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return words_of(cause)
 
 
 def proxy_of(hub: Hub) -> URL | None:

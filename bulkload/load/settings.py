@@ -3,9 +3,9 @@
 import os
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict, get_args
 
-from bulkload.client import Requesting
+from bulkload.client import Requesting, TransportName
 from bulkload.errors import InputError, require
 from bulkload.reading import ReadingFlags
 from bulkload.retry import Traits
@@ -29,7 +29,7 @@ class SendingFlags(TypedDict, total=False):
     max_duration: float | None
     grace: float
     wait_lock: float
-    transport: Literal["auto", "wire", "aiohttp"]
+    transport: TransportName
     api_version: str
     ca_file: str | os.PathLike[str] | None
     traits: Traits
@@ -58,7 +58,7 @@ class Settings(Requesting):
     limit: int | None = None
     min_records: int = 0
     when_changed: Literal["refuse", "restart"] = "refuse"
-    transport: Literal["auto", "wire", "aiohttp"] = "auto"
+    transport: TransportName = "auto"
 
     def __post_init__(self) -> None:
         Requesting.__post_init__(self)
@@ -67,7 +67,7 @@ class Settings(Requesting):
         require("wait-lock", self.wait_lock, Real, lambda time: time >= 0, "0 or more")
         require("limit", self.limit, Integral | None, lambda number: number is None or number >= 1, "at least 1")
         require("min-records", self.min_records, Integral, lambda number: number >= 0, "0 or more")
-        changed, transports = ("refuse", "restart"), ("auto", "wire", "aiohttp")
+        changed, transports = ("refuse", "restart"), get_args(TransportName)
         require("when-changed", self.when_changed, str, lambda word: word in changed, "refuse or restart")
         require("transport", self.transport, str, lambda word: word in transports, "auto, wire or aiohttp")
         ErrorLimit.parse(self.max_errors)

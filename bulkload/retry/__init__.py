@@ -5,10 +5,9 @@ from bulkload.retry.history import History, Reach
 from bulkload.retry.outage import Outage
 from bulkload.retry.traits import USUAL, Traits
 from bulkload.retry.unknown import Unknown
-from bulkload.retry.verdict import ACCEPTED, Cause, Judgment, Verdict, judge, retry_after
+from bulkload.retry.verdict import Cause, Judgment, Verdict, judge, retry_after
 
 __all__ = [
-    "ACCEPTED",
     "MAX_ATTEMPTS",
     "RECORD_TIMEOUT",
     "REFUSALS_FOR_NOTHING",

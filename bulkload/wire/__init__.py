@@ -1,6 +1,6 @@
 """The upload's connection to a hub: the seam at which a transport plugs in, and the lean one of our own."""
 
-from bulkload.wire.answer import OK, Answer, Fault
+from bulkload.wire.answer import OK, Answer, Fault, words_of
 from bulkload.wire.pool import ANSWER_TIMEOUT, CONNECT_TIMEOUT, WireTransport
 from bulkload.wire.reader import KEPT_OF_BODY
 from bulkload.wire.tls import trusting
@@ -17,4 +17,5 @@ __all__ = [
     "Transport",
     "WireTransport",
     "trusting",
+    "words_of",
 ]

@@ -51,5 +51,10 @@ class Answer:
             return None
 
 
+def words_of(exc: BaseException) -> str:
+    """What an exception of the network says: the system's words where it has some, and never nothing."""
+    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
 # The usual answer carries nothing that anybody reads, so all of them are one object.
 OK = Answer(200)

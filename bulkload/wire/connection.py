@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol, cast
 
 from bulkload.record import Record
-from bulkload.wire.answer import OK, Answer, Fault
+from bulkload.wire.answer import OK, Answer, Fault, words_of
 from bulkload.wire.reader import AnswerReader, Garbled, is_usual
 from bulkload.wire.transport import Sender
 
@@ -143,4 +143,4 @@ class Connection(asyncio.BufferedProtocol):
 def _words(exc: Exception | None) -> str:
     if exc is None:
         return "the hub closed it without an answer"
-    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+    return words_of(exc)

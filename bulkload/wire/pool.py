@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from bulkload.hub import Hub
 from bulkload.record import Record
 from bulkload.wire.addresses import Addresses
-from bulkload.wire.answer import Answer, Fault
+from bulkload.wire.answer import Answer, Fault, words_of
 from bulkload.wire.connection import Connection
 from bulkload.wire.tls import trusting
 from bulkload.wire.transport import Sender
@@ -239,8 +239,7 @@ def _unconnected(exc: Exception) -> Answer:
     if isinstance(exc, TimeoutError):
         return Answer(0, fault=Fault.CONNECT, words=f"not within {CONNECT_TIMEOUT:g} s")
     fault = _fault(exc)
-    words = getattr(exc, "verify_message", None) or getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
-    return Answer(0, fault=fault, words=words)
+    return Answer(0, fault=fault, words=getattr(exc, "verify_message", None) or words_of(exc))
 
 
 def _fault(exc: Exception) -> Fault:
