@@ -1,7 +1,8 @@
-"""How a process of ours runs: its event loop, and how rarely its memory is looked through."""
+"""How a process of ours runs: its event loop, how rarely its memory is looked through, and on how many cores."""
 
 import asyncio
 import gc
+import os
 import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -25,3 +26,10 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     gc.set_threshold(*THRESHOLDS)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(coroutine)
+
+
+def usable_cores() -> int:
+    """On how many cores this process and its children may run."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

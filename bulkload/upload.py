@@ -12,6 +12,7 @@ last record of an id decides, whatever the concurrency.
 
 import asyncio
 import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, Never, TypeVar
 
 from bulkload.errors import Halt
-from bulkload.pace import OF_FAILURE, OF_OUTAGE, TO_REACH, Pacer, Pauses
+from bulkload.pace import OF_FAILURE, OF_OUTAGE, TO_REACH, Pace, Pauses
 from bulkload.record import Carried, Outcome
 from bulkload.retry import (
     REFUSALS_FOR_NOTHING,
@@ -98,7 +99,7 @@ class Upload(Generic[C]):
         settle: Callable[[C, Ending], None],
         accept: Callable[[Sequence[C], float], None],
         halt: Callable[[Halt], None],
-        pacer: Pacer,
+        pacer: Pace,
         backoff: Backoff,
         workers: int,
         tasks: asyncio.TaskGroup,
@@ -155,6 +156,25 @@ class Upload(Generic[C]):
         """Requests that are waiting for their answer."""
         return len(self._flying)
 
+    @property
+    def processor(self) -> float:
+        """Seconds of CPU that this process took so far."""
+        return time.process_time()
+
+    @property
+    def ready(self) -> int:
+        """Records that could leave at once, for all that the upload knows."""
+        return len(self._ready)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether most of what is in hand waits for its time: a few that rest keep nobody from sending others."""
+        return 2 * len(self._resting) > self._count
+
+    def holds(self, id: str) -> bool:  # noqa: A002
+        """Whether a record of this id is in hand."""
+        return id in self._waiting or id in self._flying
+
     async def admit(self, record: C) -> bool:
         """Take a record in hand as soon as there is room for it; False when the upload is stopping instead."""
         while not (taken := self.take(record)) and not self._is_stopping:
@@ -200,6 +220,14 @@ class Upload(Generic[C]):
         self._conclude_taken()
         self.requests.failed += len(self._flying)
         self._flying.clear()
+
+    def resume(self) -> None:
+        """The pacer may have room by now."""
+        self._pump()
+
+    def was_accepted(self) -> None:
+        """The hub accepted something that was sent by others."""
+        self._history.was_accepted = True
 
     def stop_sending(self) -> None:
         """From now on no request leaves; what waits or rests stays unsettled."""
@@ -252,8 +280,7 @@ class Upload(Generic[C]):
                 record.token = token
                 self._transport.send(record, token, self)
         self._is_bound = False
-        # A few that rest keep nobody from sending others, if there were any.
-        self._pacer.idle(now, is_resting=2 * len(self._resting) > self._count)
+        self._pacer.idle(now, is_resting=self.is_resting)
 
     def _look_again(self, delay: float) -> None:
         if delay == math.inf:

@@ -9,7 +9,6 @@ import shlex
 import signal
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -17,19 +16,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.moods import Moods, last_valid, shuffled
 from tests.processes import (
     BULKLOAD,
-    OK,
     OUTCOMES,
     PATIENCE,
     Forks,
-    Put,
     RecordingHub,
     Reply,
     Started,
     counts,
     folded,
-    installation,
     is_listening,
     names,
     ndjson,
@@ -233,15 +230,15 @@ class TestAKill:
     def test_again_and_again_ends_as_an_uninterrupted_run(self, tmp_path: Path, commands: Forks) -> None:
         seed = random.randrange(2**32)
         dice = random.Random(seed)
-        (tmp_path / "d.ndjson").write_bytes(b"\n".join(_lines(dice)))
-        with RecordingHub(_Moods()) as hub:
+        (tmp_path / "d.ndjson").write_bytes(b"\n".join(shuffled(dice)))
+        with RecordingHub(Moods()) as hub:
             assert commands.run("load", "d.ndjson", "--ledger", "whole.ledger", cwd=tmp_path, env=hub.env).code == 1
             expected = hub.installations
-        assert expected == _last_valid(tmp_path / "d.ndjson")
+        assert expected == last_valid(tmp_path / "d.ndjson")
 
         ledger = tmp_path / "killed.ledger"
         load = ("load", "d.ndjson", "--ledger", "killed.ledger", "--rate", "2000")
-        with RecordingHub(_Moods(), delay=0.005) as hub:
+        with RecordingHub(Moods(), delay=0.005) as hub:
             for kill in range(10):
                 target = len(hub.puts) + dice.choice([1, 50, 150, 300, 500])
                 with Started(*load, cwd=tmp_path, env=hub.env) as started:
@@ -335,22 +332,6 @@ class TestAKill:
         wait_for(lambda: not is_listening(int(port)), "the embedded hub is gone")
 
 
-class _Moods:
-    """Answers of a hub that fails, throttles and breaks off now and then, each PUT once at the most."""
-
-    def __init__(self) -> None:
-        self._refused: set[bytes] = set()
-
-    def __call__(self, put: Put) -> Reply:
-        mood = zlib.crc32(put.body) % 100
-        if mood > 3 or put.body in self._refused:
-            return OK
-        self._refused.add(put.body)
-        if mood == 3:
-            return Reply(None)
-        return refusal(429, "slow down", "Retry-After: 0") if mood == 2 else refusal(503, "not now")
-
-
 def _rows_of(letters: Path) -> list[tuple[str, ...]]:
     """The rows of dead letters without what tells of the record that was the first to settle badly."""
     with letters.open(newline="") as file:
@@ -360,24 +341,6 @@ def _rows_of(letters: Path) -> list[tuple[str, ...]]:
 def _is_reached(started: Started, hub: RecordingHub, number: int) -> bool:
     """Whether a hub has got so many PUTs, or nobody is left to send them."""
     return len(hub.puts) >= number or not started.is_running
-
-
-def _lines(dice: random.Random) -> list[bytes]:
-    """A few thousand lines, of which some repeat an id and some are broken; each body is another."""
-    lines = [b"{", b"[1]", b'{"installationId":"no platform"}', b""] * 15
-    lines += [installation(f"id-{dice.randrange(1800)}", tags=[f"n{ordinal}"]) for ordinal in range(2500)]
-    dice.shuffle(lines)
-    return lines
-
-
-def _last_valid(source: Path) -> dict[str, bytes]:
-    """The body that decides for each id."""
-    lines = [line for line in source.read_bytes().split(b"\n") if b'"platform":' in line]
-    found = {}
-    for line in lines:
-        [id_] = re.findall(rb'"installationId":"([^"]+)"', line)
-        found[id_.decode()] = line
-    return found
 
 
 def _stands_still(hub: RecordingHub) -> bool:

@@ -103,21 +103,19 @@ def test_without_requests_there_is_no_latency() -> None:
 
 
 class Clock:
-    """Time and processor time that pass when they are told to."""
+    """Time that passes when it is told to."""
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.busy = 5.0
 
-    def pass_(self, seconds: float, *, busy: float = 0.0) -> None:
+    def pass_(self, seconds: float) -> None:
         self.now += seconds
-        self.busy += busy
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    fake = SimpleNamespace(monotonic=lambda: clock.now, process_time=lambda: clock.busy)
+    fake = SimpleNamespace(monotonic=lambda: clock.now)
     monkeypatch.setattr("bulkload.report.meter.time", fake)
     return clock
 
@@ -126,9 +124,13 @@ def test_a_sample_counts_what_came_since_the_last_one(clock: Clock) -> None:
     meter = Meter()
     meter.add([0.1, 0.3])
     clock.pass_(2)
-    first = meter.sample(Counts(accepted=10, rejected=2, throttled=3, failed=1), held={}, is_reading=True)
+    first = meter.sample(
+        Counts(accepted=10, rejected=2, throttled=3, failed=1), held={}, processor=0.0, is_reading=True
+    )
     clock.pass_(1)
-    second = meter.sample(Counts(accepted=15, rejected=2, throttled=3, failed=4), held={}, is_reading=True)
+    second = meter.sample(
+        Counts(accepted=15, rejected=2, throttled=3, failed=4), held={}, processor=0.0, is_reading=True
+    )
     assert (first.accepted, first.throttled, first.failed, first.rate) == (10, 3, 1, 8.0)
     assert first.p50 == pytest.approx(0.1, rel=0.02)
     assert first.p99 == pytest.approx(0.3, rel=0.02)
@@ -141,12 +143,12 @@ def test_a_sample_counts_what_came_since_the_last_one(clock: Clock) -> None:
 def test_a_short_last_slice_makes_no_peak(clock: Clock) -> None:
     meter = Meter()
     clock.pass_(1)
-    meter.sample(Counts(accepted=100), held={}, is_reading=True)
+    meter.sample(Counts(accepted=100), held={}, processor=0.0, is_reading=True)
     clock.pass_(0.01)
-    meter.sample(Counts(accepted=150), held={}, is_reading=True)
+    meter.sample(Counts(accepted=150), held={}, processor=0.0, is_reading=True)
     assert meter.peak == 100
     clock.pass_(0)
-    assert meter.sample(Counts(accepted=150), held={}, is_reading=True).rate == 0
+    assert meter.sample(Counts(accepted=150), held={}, processor=0.0, is_reading=True).rate == 0
 
 
 @pytest.mark.parametrize(
@@ -168,8 +170,8 @@ def test_what_limits_a_second_is_told(
 ) -> None:
     meter = Meter()
     assert meter.limited_by is None
-    clock.pass_(1, busy=busy)
-    meter.sample(Counts(accepted=50), held=held, is_reading=is_reading)
+    clock.pass_(1)
+    meter.sample(Counts(accepted=50), held=held, processor=busy, is_reading=is_reading)
     assert meter.limited_by == limit
 
 
@@ -182,7 +184,7 @@ def test_each_second_is_limited_by_what_came_in_it(clock: Clock) -> None:
     ]
     for held in seconds:
         clock.pass_(1)
-        meter.sample(Counts(accepted=50), held=held, is_reading=True)
+        meter.sample(Counts(accepted=50), held=held, processor=0.0, is_reading=True)
     assert meter.limited_by == "throttling"
 
 

@@ -29,6 +29,7 @@ EMULATED_HUB = "devices"
 @flag("--ledger", type=click.Path(path_type=Path), help="Where settlements are kept.  [default: SOURCE.ledger]")
 @reading_flags
 @sending_flags
+@flag("--processes", metavar="N|auto", default="1", help="Send with so many processes; auto: one for each core.")
 @flag("--limit", type=int, help="Take this many records, then stop as by a signal.")
 @flag("--min-records", type=int, default=0, help="Send nothing where the source has fewer records.")
 @flag(

@@ -30,8 +30,8 @@ BEHIND = 0.5
 
 
 def _of_sizes(statement: str, row: str) -> dict[int, str]:
-    """A statement about so many rows, by their number; ``{}`` is where they stand in it."""
-    return {size: statement.format(",".join([row] * size)) for size in ROWS_TOGETHER}
+    """A statement about so many rows, by the number of their values; ``{}`` is where they stand in it."""
+    return {size * row.count("?"): statement.format(",".join([row] * size)) for size in ROWS_TOGETHER}
 
 
 def _row_of(columns: int) -> str:
@@ -49,23 +49,27 @@ _OUTCOMES = _of_sizes("SELECT outcome FROM settlements WHERE key IN ({})", "?")
 _UPDATE_TOTALS = f"UPDATE runs SET {', '.join(f'{outcome.word} = {outcome.word} + ?' for outcome in Outcome)}"
 
 
-# What a record that the hub queued has in its row that others of them have not.
-AcceptedRow = tuple[int, str, int, int, int]
+# What a record that the hub queued has in its row that others of them have not: key, id, attempts, latency in
+# microseconds, Unix time in milliseconds. The values of many rows stand in one list, as SQLite takes them.
+Value = int | str
+ACCEPTED_COLUMNS = 5
+LATENCY_COLUMN = 3
 
 
-def accepted_rows(records: Iterable[Record], latencies: Iterable[float], settled_at: float) -> list[AcceptedRow]:
+def accepted_rows(records: Iterable[Record], latencies: Iterable[float], settled_at: float) -> list[Value]:
     """The rows of records that the hub queued: nearly all are, so they are made at once as they are written."""
     at = int(settled_at * 1000)
-    return [
+    rows = [
         ((record.origin.source << POSITION_BITS) | record.position, record.id, record.attempts, int(latency * 1e6), at)
         for record, latency in zip(records, latencies, strict=True)
     ]
+    return list(chain.from_iterable(rows))
 
 
 class Commit(NamedTuple):
     """What goes to the disk together: settlements, and the marks, samples and counts that are true with them.
 
-    `accepted` are those of records that the hub queued, `settlements` all others.
+    `accepted` are the values of `accepted_rows`, `settlements` all others.
     `letters` are the dead letters that belong to the settlements; they are written before these count.
     """
 
@@ -78,12 +82,12 @@ class Commit(NamedTuple):
     retried: int
     failed: int
     letters: Sequence[Letter] = ()
-    accepted: Sequence[AcceptedRow] = ()
+    accepted: Sequence[Value] = ()
 
     @property
     def size(self) -> int:
         """How many records it settles."""
-        return len(self.settlements) + len(self.accepted)
+        return len(self.settlements) + len(self.accepted) // ACCEPTED_COLUMNS
 
 
 class Writer:
@@ -195,21 +199,20 @@ class Writer:
         execute = self._connection.execute
         settlements = commit.settlements
         accepted = commit.accepted
-        rows = [_row(settlement) for settlement in settlements]
+        rows = list(chain.from_iterable(map(_row, settlements)))
         totals = Counter(settlement.outcome for settlement in settlements)
-        totals[Outcome.ACCEPTED] += len(accepted)
+        totals[Outcome.ACCEPTED] += len(accepted) // ACCEPTED_COLUMNS
         execute("BEGIN IMMEDIATE")
         if self._is_again:
-            totals.subtract(self._outcomes([*(key for key, *_ in accepted), *map(_key, settlements)]))
+            keys = [key for key in accepted[::ACCEPTED_COLUMNS] if isinstance(key, int)]
+            totals.subtract(self._outcomes([*keys, *map(_key, settlements)]))
             self._insert(_ACCEPTED_AGAIN, accepted)
             self._insert(_SETTLED_AGAIN, rows)
         else:
             self._insert(_ACCEPTED, accepted)
             self._insert(_SETTLEMENTS, rows)
-            self._insert(
-                _DEAD_LETTERS,
-                [(_key(settlement), *settlement.place) for settlement in settlements if settlement.place is not None],
-            )
+            dead = [(_key(one), *one.place) for one in settlements if one.place is not None]
+            self._insert(_DEAD_LETTERS, list(chain.from_iterable(dead)))
         execute(_UPDATE_TOTALS, [totals[outcome] for outcome in Outcome])
         for number, mark in commit.marks.items():
             execute(
@@ -237,9 +240,9 @@ class Writer:
         )
         execute("COMMIT")
 
-    def _insert(self, statements: dict[int, str], rows: Sequence[tuple[int | str | None, ...]]) -> None:
-        for statement, part in _parts(statements, rows):
-            self._connection.execute(statement, list(chain.from_iterable(part)))
+    def _insert(self, statements: dict[int, str], values: Sequence[Value | None]) -> None:
+        for statement, part in _parts(statements, values):
+            self._connection.execute(statement, part)
 
     def _outcomes(self, keys: Sequence[int]) -> list[Outcome]:
         """How the records of these keys are settled by now."""
@@ -249,12 +252,12 @@ class Writer:
         return found
 
 
-def _parts(statements: dict[int, str], items: Sequence[T]) -> Iterator[tuple[str, Sequence[T]]]:
-    """The items in parts, each with the statement for as many."""
+def _parts(statements: dict[int, str], values: Sequence[T]) -> Iterator[tuple[str, Sequence[T]]]:
+    """The values in parts, each with the statement for as many."""
     start = 0
     for size, statement in statements.items():
-        while len(items) - start >= size:
-            yield statement, items[start : start + size]
+        while len(values) - start >= size:
+            yield statement, values[start : start + size]
             start += size
 
 

@@ -9,21 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bulkload.client import transport_for
-from bulkload.client.open_files import connections_within_limit
 from bulkload.dead_letters import DeadLetters
 from bulkload.errors import BUG, BulkloadError, Stop, as_one_failure
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Session, State, read_state
-from bulkload.load.session import LiveSession, Supply
+from bulkload.load.session import Carriage, Carrier, LiveSession, Supply
 from bulkload.load.settings import Settings
 from bulkload.reading import LEAVES_ALL_OUT
 from bulkload.record import Outcome
 from bulkload.report import Latency, Meter, Progress, Rate, Records, Requests, Summary, summarize
-from bulkload.sas import Signer
 from bulkload.source.files import printable
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Carrier)
 
 log = logging.getLogger("bulkload")
 
@@ -43,7 +41,7 @@ class Job(ABC):
         self._settings = settings
         self._resume = resume
         self._meter = Meter()
-        self._live: LiveSession | None = None
+        self._live: LiveSession[Any] | None = None
         self._step: asyncio.Task[Any] | None = None
         self._stop: Stop | None = None
 
@@ -162,29 +160,26 @@ class Job(ABC):
         return f"{', '.join(self._names)} to hub {self._hub.name} at {self._hub.host}, ledger {self._ledger_name}"
 
     async def _carry_out(
-        self, ledger: Ledger, state: State, supply: Supply, dead_letters: DeadLetters, *, resume: str | None
+        self,
+        ledger: Ledger,
+        state: State,
+        supply: Supply[K],
+        carriage: Carriage[K],
+        dead_letters: DeadLetters,
+        *,
+        resume: str | None,
     ) -> Summary:
         """Send what a supply gives, and sum up; `resume` is the command line that continues the run."""
-        settings = replace(self._settings, workers=connections_within_limit(self._settings.workers))
-        ca_file = Path(settings.ca_file) if settings.ca_file is not None else None
-        transport = transport_for(
-            self._hub,
-            settings.transport,
-            connections=settings.workers,
-            api_version=settings.api_version,
-            ca_file=ca_file,
-        )
         try:
-            session = ledger.begin_session(version=VERSION, transport=transport.name, resume=resume)
+            session = ledger.begin_session(version=VERSION, transport=carriage.transport, resume=resume)
             with as_one_failure():
                 async with asyncio.TaskGroup() as tasks:
                     self._live = LiveSession(
                         supply,
-                        settings=settings,
+                        carriage,
+                        settings=self._settings,
                         ledger=ledger,
                         session=session,
-                        transport=transport,
-                        signer=Signer(self._hub.url, self._hub.key_name, self._hub.key),
                         meter=self._meter,
                         tasks=tasks,
                         dead_letters=dead_letters,
@@ -194,16 +189,16 @@ class Job(ABC):
                         self._live.stop(*self._stop)
                     stop = await self._live.carry_out()
         finally:
-            await transport.close()
+            await carriage.close()
         if self._live.error is not None:
             failure = self._live.error
             where = stop.reason if stop is not None else "the source failed"
             reason = f"{where}: {type(failure).__name__}: {failure}"
             _write_end(ledger, session, self._summed_up(ledger.state, state, Stop(BUG, reason)))
             raise failure
-        return self._end(ledger, state, session, stop)
+        return self._end(ledger, state, session, stop, processes=carriage.processes)
 
-    def _end(self, ledger: Ledger, before: State, session: Session, stop: Stop | None) -> Summary:
+    def _end(self, ledger: Ledger, before: State, session: Session, stop: Stop | None, *, processes: int) -> Summary:
         """Sum up by what is on the disk, and write the end down there."""
         state = ledger.state
         if stop is None and not state.read:
@@ -214,7 +209,7 @@ class Job(ABC):
             _write_end(ledger, session, summary)
         except BulkloadError as exc:
             summary = self._summed_up(state, before, stop or Stop(exc.exit_code, str(exc)))
-        return self._measured(summary)
+        return replace(self._measured(summary), processes=processes)
 
     def _summed_up(self, state: State, before: State, stop: Stop | None) -> Summary:
         summary = summarize(state, ledger=self._path)
@@ -243,7 +238,6 @@ class Job(ABC):
             ),
             elapsed=round(meter.elapsed, 3),
             limited_by=meter.limited_by,
-            processes=1,
         )
 
 

@@ -2,10 +2,11 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from bulkload.dead_letters import DeadLetters, put_aside, stem_of
 from bulkload.errors import BUG, InputError
@@ -13,10 +14,13 @@ from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Run, State
 from bulkload.ledger.ledger import aside
 from bulkload.ledger.lock import held
+from bulkload.load.carriage import InProcess, InProcesses
 from bulkload.load.job import Job, nothing_done
 from bulkload.load.recipe import recipe
 from bulkload.load.settings import Flags, Settings
-from bulkload.load.unsettled import Unsettled
+from bulkload.load.shipped import Shipped
+from bulkload.load.taken import Taken
+from bulkload.process import usable_cores
 from bulkload.reading import Reading
 from bulkload.report import Summary, summarize
 from bulkload.report.summary import finished
@@ -73,6 +77,7 @@ class Loader(Job):
         if any(isinstance(source, FileSource) and _is_same(source.path, self._path) for source in self._sources):
             raise InputError(f"ledger {self._ledger_name} is the source itself; name another with --ledger")
         self._anew = anew
+        self._processes = _processes(settings.processes, self._reading)
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -94,15 +99,20 @@ class Loader(Job):
             return nothing_done(summarize(state, ledger=self._path))
         log.info("%s: %s", self._named(), _begins(state))
         dead_letters = DeadLetters(stem_of(self._path), self._sources, encoding=self._reading.layout.encoding)
-        supply = Unsettled(
-            self._sources,
-            ledger=ledger,
-            state=state,
-            intake=self._intake,
-            dead_letters=dead_letters,
-            limit=self._settings.limit,
-        )
-        return await self._carry_out(ledger, state, supply, dead_letters, resume=self._resume)
+        given: dict[str, Any] = {
+            "ledger": ledger,
+            "state": state,
+            "dead_letters": dead_letters,
+            "limit": self._settings.limit,
+        }
+        settings, hub = self._settings, self._hub
+        if self._processes == 1:
+            taken = Taken(self._sources, intake=self._intake, **given)
+            carriage = InProcess(hub, settings)
+            return await self._carry_out(ledger, state, taken, carriage, dead_letters, resume=self._resume)
+        shipped = Shipped(self._sources, **given)
+        fleet = InProcesses(self._processes, hub, settings, self._reading, shipped)
+        return await self._carry_out(ledger, state, shipped, fleet, dead_letters, resume=self._resume)
 
     def _skipped(self, before: State) -> int:
         return before.settled
@@ -141,6 +151,22 @@ class Loader(Job):
                 f"the source has only {count(found, 'record')}, --min-records wants {wanted:,}; "
                 "nothing was sent, check the export"
             )
+
+
+def _processes(wanted: int | str, reading: Reading) -> int:
+    """How many uploaders there are; 1 means none but this process."""
+    number = usable_cores() if wanted == "auto" else int(wanted)
+    if number == 1:
+        return 1
+    if sys.platform == "win32":
+        trouble = "on this system there is only one process"
+    elif callable(reading.mapping.transform):
+        trouble = "a Python function cannot be given to other processes; give its file as transform"
+    else:
+        return number
+    if wanted == "auto":
+        return 1
+    raise InputError(f"--processes {number}: {trouble}")
 
 
 def _default_ledger(sources: list[Source], suffix: str) -> Path:

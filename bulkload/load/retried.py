@@ -23,6 +23,7 @@ from bulkload.record import Origin, Outcome, Record, Settlement
 from bulkload.report.text import count
 from bulkload.source import Broken, Source
 from bulkload.source.reading import in_thread
+from bulkload.upload import Upload
 
 log = logging.getLogger("bulkload")
 
@@ -104,7 +105,7 @@ class Retried:
     def __repr__(self) -> str:
         return f"<Retried, {self._found} of {self._plan.wanted} found>"
 
-    async def hand_over(self, session: LiveSession) -> Stop | None:
+    async def hand_over(self, session: LiveSession[Upload[Record]]) -> Stop | None:
         await in_thread(self._spare_broken_letters)
         await self._rebuild_letters(lambda source: source.can_reread)
         await self._gather_remains()
@@ -165,7 +166,7 @@ class Retried:
                 objects = self._dead_letters.objects(number)
                 await in_thread(partial(source.gather, objects, partial(self._ledger.dead_of, number)))
 
-    async def _supersede(self, session: LiveSession) -> None:
+    async def _supersede(self, session: LiveSession[Upload[Record]]) -> None:
         """Settle what a later accepted record of the same id has made needless."""
         for number in range(len(self._sources)):
             with closing(self._dead(number)) as all_dead:
@@ -198,7 +199,7 @@ class Retried:
                 if not self._plan.is_superseded(number, dead):
                     yield dead
 
-    async def _read(self, session: LiveSession, number: int, source: Source) -> bool:
+    async def _read(self, session: LiveSession[Upload[Record]], number: int, source: Source) -> bool:
         """Hand over what is to be sent of a source; False where no further record is wanted."""
         with closing(Graves(self._to_send(number))) as graves:
             async with aclosing(visited(source, graves)) as found:
@@ -209,7 +210,7 @@ class Retried:
                     await session.catch_up()
         return True
 
-    async def _take(self, session: LiveSession, number: int, grave: Grave) -> bool:
+    async def _take(self, session: LiveSession[Upload[Record]], number: int, grave: Grave) -> bool:
         origin = Origin(number, grave.datum, grave.place)
         # Its letter is there, and is written anew at the end.
         origin.is_buried = True

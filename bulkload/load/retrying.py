@@ -13,6 +13,7 @@ from bulkload.errors import InputError
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, State, read_state
 from bulkload.ledger.lock import held
+from bulkload.load.carriage import InProcess
 from bulkload.load.job import Job, nothing_done
 from bulkload.load.recipe import api_version_of, reading_of, sources_of
 from bulkload.load.retried import Plan, Retried, plan
@@ -105,7 +106,8 @@ class Retrier(Job):
         supply = Retried(sources, plan=plan, ledger=ledger, state=state, intake=intake, dead_letters=dead_letters)
         # What continues the run is still the load.
         resume = state.session.resume if state.session is not None else None
-        return await self._carry_out(ledger, state, supply, dead_letters, resume=resume)
+        carriage = InProcess(self._hub, self._settings)
+        return await self._carry_out(ledger, state, supply, carriage, dead_letters, resume=resume)
 
     async def _plan(self, ledger: Ledger, state: State) -> tuple[list[Source], Reading, Intake, Plan]:
         """Open the sources again, refuse what is not the run's any more, and find out what is to be sent."""

@@ -3,19 +3,16 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from bulkload.dead_letters import DeadLetters, Letter
 from bulkload.errors import BUG, BulkloadError, Halt, Stop
-from bulkload.ledger import AcceptedRow, Commit, Ledger, Mark, Sample, Session, Writer, accepted_rows
+from bulkload.ledger import ACCEPTED_COLUMNS, Commit, Ledger, Mark, Sample, Session, Value, Writer, accepted_rows
 from bulkload.load.settings import ErrorLimit, Settings
 from bulkload.pace import Pacer
 from bulkload.record import Origin, Outcome, Record, Settlement
 from bulkload.report import Meter
-from bulkload.retry import Backoff
-from bulkload.sas import Signer
-from bulkload.upload import Ending, Upload
-from bulkload.wire import Transport
+from bulkload.upload import Ending, Requests
 
 # Settlements are written when so many are there, and at least this often: a kill costs less than a second's work.
 COMMIT_AT = 2000
@@ -23,15 +20,41 @@ COMMIT_EVERY = 0.25
 SAMPLE_EVERY = 1.0
 
 
-class Supply(Protocol):
+class Carrier(Protocol):
+    """What carries records to the hub until each settles."""
+
+    requests: Requests
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are waiting for their answer."""
+
+    @property
+    def processor(self) -> float:
+        """Seconds of CPU so far, of the busiest of its processes."""
+
+    async def drain(self) -> None:
+        """Wait until all that was handed over is settled, or it is stopping."""
+
+    async def stop(self, grace: float) -> None:
+        """Send nothing further, and give the requests in flight `grace` seconds to be answered."""
+
+    def stop_sending(self) -> None:
+        """From now on no request leaves; what waits or rests stays unsettled."""
+
+
+K = TypeVar("K", bound=Carrier)
+
+
+class Supply(Protocol[K]):
     """Where a session's records come from, and what has to be kept there of those that are settled."""
 
     @property
     def is_again(self) -> bool:
         """Whether its records were settled before, so that their rows are replaced."""
 
-    async def hand_over(self, session: "LiveSession") -> Stop | None:
-        """Give the session all its records; returns why it ended before them, if it did.
+    async def hand_over(self, session: "LiveSession[K]") -> Stop | None:
+        """Give the session's carrier all its records; returns why it ended before them, if it did.
 
         Raises `Halt` where a source breaks off, and `SourceError` for what a user's own iterable raises.
         """
@@ -54,7 +77,29 @@ class SourceError(Exception):
         self.failure = failure
 
 
-class LiveSession:
+class Carriage(Protocol[K]):
+    """Makes the carrier of one session, and closes it."""
+
+    @property
+    def transport(self) -> str:
+        """The name of what its requests ride on."""
+
+    @property
+    def processes(self) -> int:
+        """How many processes send."""
+
+    @property
+    def pacer(self) -> Pacer:
+        """What paces the sum of them."""
+
+    def carrier(self, session: "LiveSession[K]", tasks: asyncio.TaskGroup, *, was_accepted: bool) -> K:
+        """The carrier, which tells the session how each record ended."""
+
+    async def close(self) -> None:
+        """Let go of all that it holds."""
+
+
+class LiveSession(Generic[K]):
     """A session from its first record to its last commit.
 
     `stop` ends it early: nothing further is taken or sent, what is in flight may be answered within the grace.
@@ -62,13 +107,12 @@ class LiveSession:
 
     def __init__(
         self,
-        supply: Supply,
+        supply: Supply[K],
+        carriage: Carriage[K],
         *,
         settings: Settings,
         ledger: Ledger,
         session: Session,
-        transport: Transport[Record],
-        signer: Signer,
         meter: Meter,
         tasks: asyncio.TaskGroup,
         dead_letters: DeadLetters,
@@ -84,7 +128,7 @@ class LiveSession:
         self._tasks = tasks
         self._dead_letters = dead_letters
         self._errors = ErrorLimit.parse(settings.max_errors)
-        self._accepted: list[AcceptedRow] = []
+        self._accepted: list[Value] = []
         self._pending: list[Settlement] = []
         self._letters: list[Letter] = []
         self._samples: list[Sample] = []
@@ -93,21 +137,8 @@ class LiveSession:
         self._end: Stop | None = None
         self._reader: asyncio.Task[None] | None = None
         self._writer = Writer(ledger.connection, ledger.path, self._unwritable, dead_letters, is_again=supply.is_again)
-        self.pacer = Pacer(cap=settings.rate, workers=settings.workers, now=time.monotonic())
-        self.upload = Upload(
-            transport,
-            signer,
-            settle=self._settle,
-            accept=self._accept,
-            halt=lambda halt: self.stop(halt.exit_code, str(halt)),
-            pacer=self.pacer,
-            backoff=Backoff(max_attempts=settings.max_attempts, record_timeout=settings.record_timeout),
-            workers=settings.workers,
-            tasks=tasks,
-            clock=time.monotonic,
-            was_accepted=was_accepted,
-            traits=settings.traits,
-        )
+        self.pacer = carriage.pacer
+        self.upload = carriage.carrier(self, tasks, was_accepted=was_accepted)
 
     def __repr__(self) -> str:
         return f"<LiveSession {self._session.number}, {self.settled} settled>"
@@ -124,7 +155,7 @@ class LiveSession:
     async def carry_out(self) -> Stop | None:
         """Work until all is settled (None) or something stops it; what was settled is on the disk afterwards."""
         self._reader = self._tasks.create_task(self._take_all())
-        self._meter.start()
+        self._meter.start(self.upload.processor)
         keeper = self._tasks.create_task(self._keep())
         if self._stop is not None:
             self._reader.cancel()
@@ -175,19 +206,26 @@ class LiveSession:
             origin.is_buried = True
             self._letters.append(Letter(origin, position, outcome, reason))
 
-    def _accept(self, records: Sequence[Record], now: float) -> None:
+    def halt(self, halt: Halt) -> None:
+        """The hub refuses the whole run."""
+        self.stop(halt.exit_code, str(halt))
+
+    def accept(self, records: Sequence[Record], now: float) -> None:
         """The hub queued records at once, the way of nearly all: 0.9 us for each."""
         self._supply.settle(records)
         latencies = [now - record.left for record in records]
+        self.keep(accepted_rows(records, latencies, time.time()), latencies)
+
+    def keep(self, rows: Sequence[Value], latencies: Sequence[float]) -> None:
+        """Keep the rows of records that the hub queued for the next commit, and count them; see `accepted_rows`."""
         self._meter.add(latencies)
-        self.settled += len(records)
-        self._accepted += accepted_rows(records, latencies, time.time())
-        if len(self._accepted) >= COMMIT_AT:
+        self.settled += len(latencies)
+        self._accepted += rows
+        if len(self._accepted) >= COMMIT_AT * ACCEPTED_COLUMNS:
             self._commit()
 
-    def _settle(self, record: Record, ending: Ending) -> None:
-        if ending.latency is not None:
-            self._meter.add((ending.latency,))
+    def settle(self, record: Record, ending: Ending) -> None:
+        """A record ended in another way."""
         origin = record.origin
         self._supply.settle((record,))
         if not ending.outcome.is_good:
@@ -210,6 +248,8 @@ class LiveSession:
 
     def note(self, settlement: Settlement) -> None:
         """Keep a settlement for the next commit, and count it."""
+        if settlement.latency is not None:
+            self._meter.add((settlement.latency,))
         self.settled += 1
         self._pending.append(settlement)
         if not settlement.outcome.is_good:
@@ -233,7 +273,8 @@ class LiveSession:
 
     def _sample(self) -> None:
         is_reading = self._reader is not None and not self._reader.done()
-        sample = self._meter.sample(self.upload.requests, held=self.pacer.held(time.monotonic()), is_reading=is_reading)
+        upload, held = self.upload, self.pacer.held(time.monotonic())
+        sample = self._meter.sample(upload.requests, held=held, processor=upload.processor, is_reading=is_reading)
         self._samples.append(sample)
 
     def _commit(self) -> None:

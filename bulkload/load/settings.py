@@ -14,6 +14,9 @@ from bulkload.retry import Traits
 WORKERS = 800
 GRACE = 20.0
 
+# More than any machine has cores of use to them.
+MOST_PROCESSES = 256
+
 # A percentage of failures means nothing before so many records.
 PERCENT_FROM = 1000
 
@@ -38,6 +41,7 @@ class SendingFlags(TypedDict, total=False):
 class Flags(ReadingFlags, SendingFlags, total=False):
     """The keywords of `load`; their meaning and defaults are those of `Settings` and of `Reading`."""
 
+    processes: int | str
     limit: int | None
     min_records: int
     when_changed: Literal["refuse", "restart"]
@@ -47,10 +51,12 @@ class Flags(ReadingFlags, SendingFlags, total=False):
 class Settings(Requesting):
     """How a run is carried out; the names are those of the command's flags, times are in seconds.
 
+    `workers` is the number in each of the `processes`, which are a number or ``"auto"``: as many as there are cores.
     `max_errors` is a number of records (``100``) or a part of them (``"5%"``). See `Requesting` for the others.
     """
 
     workers: int = WORKERS
+    processes: int | str = 1
     max_errors: int | str | None = None
     max_duration: float | None = None
     grace: float = GRACE
@@ -69,8 +75,17 @@ class Settings(Requesting):
         require("min-records", self.min_records, Integral, lambda number: number >= 0, "0 or more")
         changed, transports = ("refuse", "restart"), get_args(TransportName)
         require("when-changed", self.when_changed, str, lambda word: word in changed, "refuse or restart")
+        is_number = isinstance(self.processes, str) and self.processes.isdecimal()
+        processes = int(self.processes) if is_number else self.processes
+        object.__setattr__(self, "processes", processes)
+        wanted = f"a number from 1 to {MOST_PROCESSES}, or auto"
+        require("processes", processes, Integral | str, _are_processes, wanted)
         require("transport", self.transport, str, lambda word: word in transports, "auto, wire or aiohttp")
         ErrorLimit.parse(self.max_errors)
+
+
+def _are_processes(value: int | str) -> bool:
+    return value == "auto" or (isinstance(value, Integral) and 1 <= value <= MOST_PROCESSES)
 
 
 class ErrorLimit(NamedTuple):

@@ -2,6 +2,18 @@
 
 from bulkload.pace.adaptive import AdaptiveRate
 from bulkload.pace.block import OF_FAILURE, OF_OUTAGE, TO_REACH, Pauses
+from bulkload.pace.concurrency import Concurrency
+from bulkload.pace.pace import Pace
 from bulkload.pace.pacer import Constraint, Pacer
 
-__all__ = ["OF_FAILURE", "OF_OUTAGE", "TO_REACH", "AdaptiveRate", "Constraint", "Pacer", "Pauses"]
+__all__ = [
+    "OF_FAILURE",
+    "OF_OUTAGE",
+    "TO_REACH",
+    "AdaptiveRate",
+    "Concurrency",
+    "Constraint",
+    "Pace",
+    "Pacer",
+    "Pauses",
+]

@@ -183,6 +183,18 @@ class AdaptiveRate:
         self._tokens -= number
         self.in_flight += number
 
+    def give_back(self, number: int) -> None:
+        """So many of those that left did not leave after all, or nobody will ever tell how they ended."""
+        self._tokens += number
+        self.in_flight -= number
+        self._strays = min(self._strays, self.in_flight)
+        if self._episode is not None:
+            self._episode.waiting -= number
+
+    def take_again(self, number: int) -> None:
+        """So many of those that were given back did leave."""
+        self.in_flight += number
+
     # What came back.
 
     def taken(self, left: float, now: float, number: int = 1) -> None:
@@ -281,7 +293,7 @@ class AdaptiveRate:
     def _shut(self, now: float, pauses: Pauses, retry_after: float | None = None) -> None:
         self._episode = None
         self._ceiling.doubt()
-        self._block = Block(now, pauses, self._last_block if pauses is OF_THROTTLE else None)
+        self._block = Block(now, pauses, self._last_block if pauses == OF_THROTTLE else None)
         self._block.wait(now, retry_after)
         self._shut_at, self._strays, self._allowed = now, self.in_flight, 1
 
@@ -290,7 +302,7 @@ class AdaptiveRate:
         self._closed_at = now
         before = self._takings.total - number
         rate, last = FIRST_RATE, None
-        if block.pauses is OF_THROTTLE:
+        if block.pauses == OF_THROTTLE:
             # A hub that was out of reach tells nothing of how it throttles.
             self._last_block = now - block.began
             rate, last = max(1.0, 2 * self._opening.rate(block.began, before)), self._opening.took(before)

@@ -12,10 +12,11 @@ class Cap:
     """A bucket of which no more than `rate` requests leave in any one second.
 
     Whatever the bucket holds can leave at once on top of what leaks within the second, so the two together are the cap.
-    A bucket of one request spaces them evenly: a second then holds one more than leaks in it.
+    A bucket of one request spaces them evenly: a second then holds one more than leaks in it. Where each may leave up
+    to `lateness` seconds after it was let, a second holds what leaks in so much more than one.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, *, lateness: float = 0.0) -> None:
         burst = max(1.0, rate * BURST)
         if rate < 1:
             leak = rate
@@ -23,6 +24,7 @@ class Cap:
             leak = rate - burst
         else:
             leak = int(rate) * (1 - BURST)
+        leak /= 1 + lateness
         self.rate = rate
         self._limiter = AsyncLimiter(burst, burst / leak)
         self._holds_one = burst == 1

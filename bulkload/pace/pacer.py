@@ -22,15 +22,16 @@ SHORTEST_DELAY = 0.001
 class Pacer:
     """When the next request may leave.
 
-    `cap` is in requests per second, `workers` the most that may be in flight. Every request is told by `leave`, and its
-    end by one of `taken`, `throttled` and `failed`, with the times at which it left and ended.
+    `cap` is in requests per second, of which each may leave up to `lateness` seconds after it was let; `workers` is the
+    most that may be in flight, None where others see to that. Every request is told by `leave`, and its end by one of
+    `taken`, `throttled` and `failed`, with the times at which it left and ended.
     """
 
-    def __init__(self, *, cap: float | None = None, workers: int, now: float) -> None:
+    def __init__(self, *, cap: float | None = None, workers: int | None, now: float, lateness: float = 0.0) -> None:
         self._held: defaultdict[Constraint, float] = defaultdict(float)
-        self._cap = Cap(cap) if cap is not None else None
+        self._cap = Cap(cap, lateness=lateness) if cap is not None else None
         self._rate = AdaptiveRate(now)
-        self._concurrency = Concurrency(workers, now)
+        self._concurrency = Concurrency(workers, now) if workers is not None else None
         self._constraint: Constraint | None = None
         self._constrained_at = now
         self._was_throttled = False
@@ -38,7 +39,7 @@ class Pacer:
         self.wait = math.inf
 
     def __repr__(self) -> str:
-        return f"<Pacer {self._rate!r}, {self._cap or 'no cap'}, {self._concurrency!r}>"
+        return f"<Pacer {self._rate!r}, {self._cap or 'no cap'}, {self._concurrency or 'no limit'}>"
 
     @property
     def ceiling(self) -> float | None:
@@ -47,10 +48,10 @@ class Pacer:
 
     def room(self, now: float) -> int:
         """How many requests may leave now; with 0, `wait` tells when to look again."""
-        rate, limit = self._rate, self._concurrency.limit
+        rate, concurrency = self._rate, self._concurrency
         in_flight = rate.in_flight
-        if in_flight >= limit:
-            self._concurrency.bind()
+        if concurrency is not None and in_flight >= concurrency.limit:
+            concurrency.bind()
             return self._full("in flight", now, math.inf)
         if in_flight >= rate.most_in_flight:
             return self._full("throttling" if rate.is_throttled else "ramp", now, math.inf)
@@ -59,21 +60,19 @@ class Pacer:
         if self._cap is not None:
             delay = self._cap.delay()
             return self._full("cap", now, delay) if delay else 1
-        return min(limit - in_flight, rate.room)
+        return rate.room if concurrency is None else min(concurrency.limit - in_flight, rate.room)
 
     def _full(self, constraint: Constraint, now: float, wait: float) -> int:
         self.wait = max(SHORTEST_DELAY, wait)
         if constraint is not self._constraint:
-            self._constrain(constraint, now)
+            self.constrain(constraint, now)
         return 0
 
     def idle(self, now: float, *, is_resting: bool) -> None:
         """There is nothing to send; or, where `is_resting`, nothing yet, because records wait for their time."""
-        if is_resting:
-            # The hub's last refusal tells what they wait for.
-            self._constrain("throttling" if self._rate.is_throttled or self._was_throttled else "rests", now)
-        else:
-            self._constrain("nothing to send", now)
+        # The hub's last refusal tells what they wait for.
+        is_throttled = self._rate.is_throttled or self._was_throttled
+        self.constrain(("throttling" if is_throttled else "rests") if is_resting else "nothing to send", now)
 
     def leave(self, number: int = 1) -> None:
         """So many requests leave, no more than there is room for."""
@@ -81,10 +80,19 @@ class Pacer:
             self._cap.leave()
         self._rate.leave(number)
 
+    def give_back(self, number: int) -> None:
+        """So many of those that were let leave did not, or nobody will ever tell how they ended."""
+        self._rate.give_back(number)
+
+    def take_again(self, number: int) -> None:
+        """So many of those that were given back did leave, or may have."""
+        self._rate.take_again(number)
+
     def taken(self, left: float, now: float, number: int = 1) -> None:
         """The hub took so many requests: it accepted their records, or refused them for the records' sake."""
         self._rate.taken(left, now, number)
-        self._concurrency.answered(left, now, number)
+        if self._concurrency is not None:
+            self._concurrency.answered(left, now, number)
 
     def throttled(self, left: float, now: float, retry_after: float | None = None, *, is_its_own: bool = False) -> None:
         """The hub refused a request for its own sake, and may have said for how many seconds.
@@ -105,10 +113,11 @@ class Pacer:
 
     def held(self, now: float) -> Mapping[Constraint, float]:
         """For how many seconds each constraint kept requests back."""
-        self._constrain(self._constraint, now)
+        self.constrain(self._constraint, now)
         return self._held
 
-    def _constrain(self, constraint: Constraint | None, now: float) -> None:
+    def constrain(self, constraint: Constraint | None, now: float) -> None:
+        """From now on this keeps requests back."""
         if self._constraint is not None:
             self._held[self._constraint] += now - self._constrained_at
         self._constraint, self._constrained_at = constraint, now

@@ -106,10 +106,10 @@ class Meter:
     def __repr__(self) -> str:
         return f"<Meter {self.rate:.0f}/s, {self.limited_by}>"
 
-    def start(self) -> None:
-        """The session begins: what came before it is not counted."""
+    def start(self, processor: float = 0.0) -> None:
+        """The session begins, after so many seconds of CPU: what came before it is not counted."""
         self._started = self._at = time.monotonic()
-        self._processor = time.process_time()
+        self._processor = processor
 
     @property
     def elapsed(self) -> float:
@@ -124,9 +124,11 @@ class Meter:
         """So long requests took."""
         self._news += latencies
 
-    def sample(self, requests: Requests, *, held: Mapping[Constraint, float], is_reading: bool) -> Sample:
-        """Close a second, in which `requests` grew to what it is now."""
-        at, processor = time.monotonic(), time.process_time()
+    def sample(
+        self, requests: Requests, *, held: Mapping[Constraint, float], processor: float, is_reading: bool
+    ) -> Sample:
+        """Close a second, in which `requests` grew to what it is now; `processor` is the CPU time so far in seconds."""
+        at = time.monotonic()
         second = Latencies()
         for latencies in (second, self.latencies):
             latencies.add(self._news)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from bulkload.installation import Flaw
 from bulkload.source.layout import FormName
@@ -108,6 +108,27 @@ def split(chunk: Chunk) -> Batch:
     return Batch([text for text, _, _ in kept], [at for _, at, _ in kept], [start for _, _, start in kept], end)
 
 
+class Unsplit(Batch):
+    """A chunk whose lines are split where somebody looks at them: whoever passes it on pays nothing for its records."""
+
+    __slots__ = ("_chunk",)
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.end = chunk.end
+        self._chunk: Chunk | None = chunk
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("data", "lines", "offsets") or self._chunk is None:
+            raise AttributeError(name)
+        batch, self._chunk = split(self._chunk), None
+        self.data, self.lines, self.offsets = batch.data, batch.lines, batch.offsets
+        return getattr(self, name)
+
+    @property
+    def text(self) -> bytes | None:
+        return None if self._chunk is None or self._chunk.long_line else self._chunk.data
+
+
 class Lines:
     """The form of one source object a line; `is_transcoded` where bytes that are no text may stand in it."""
 
@@ -123,10 +144,12 @@ class Lines:
 
     def batches(self, stream: Readable, start: Place) -> Iterator[Batch]:
         for chunk in chunks(stream, start):
-            batch = split(chunk)
             if self._is_transcoded and b"\xed" in chunk.data:
-                batch = batch._replace(data=[_checked(datum) for datum in batch.data])
-            yield batch
+                batch = split(chunk)
+                batch.data = [_checked(datum) for datum in batch.data]
+                yield batch
+            else:
+                yield Unsplit(chunk)
 
 
 def _checked(datum: Datum) -> Datum:

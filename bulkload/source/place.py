@@ -32,17 +32,28 @@ class Broken(NamedTuple):
 Datum = bytes | dict[str, Any] | Broken
 
 
-class Batch(NamedTuple):
+class Batch:
     """Some consecutive source objects, the line and the offset at which each begins, and the place after the last.
 
     `offsets` may be an iterator, which is read once. Three sequences instead of a sequence of triples: a tuple for each
     object would cost as much as its check (0.3 us measured).
     """
 
-    data: Sequence[Datum]
-    lines: Sequence[int]
-    offsets: Iterable[int]
-    end: Place
+    __slots__ = ("data", "end", "lines", "offsets")
+
+    def __init__(self, data: Sequence[Datum], lines: Sequence[int], offsets: Iterable[int], end: Place) -> None:
+        self.data = data
+        self.lines = lines
+        self.offsets = offsets
+        self.end = end
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} before {self.end}>"
+
+    @property
+    def text(self) -> bytes | None:
+        """All of it as lines of NDJSON, where that is what was read and nobody has looked at its source objects."""
+        return None
 
     def placed(self) -> Iterator[tuple[Datum, int, int]]:
         """Each source object with its offset and its line."""

@@ -1,0 +1,167 @@
+"""An uploader's pace: requests leave by leases of the coordinator, which paces the sum of all uploaders."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+from bulkload.fleet.messages import Blocked, Event, Failed, Lease, Taken, Throttled
+from bulkload.pace import Concurrency, Constraint, Pauses
+
+# So much is asked for ahead that no connection is idle while the next lease is on its way: what leaves in this time, in
+# seconds, and this part of what may be in flight.
+AHEAD = 0.025
+PART_AHEAD = 0.25
+
+# What leaves is counted over so many seconds.
+COUNTED_OVER = 0.05
+
+
+class LeasedPace:
+    """When the next request may leave: by what was leased, and by what is in flight, which is each uploader's own.
+
+    The coordinator has to hear of `events`, and of so many requests that were leased and did not leave, `given_back`:
+    `tell` is called when there is any of it, and `urge` for what cannot wait. `constraint` is what keeps the next
+    request back, None where that is the lease.
+    """
+
+    def __init__(
+        self, *, workers: int, is_capped: bool, now: float, tell: Callable[[], None], urge: Callable[[], None]
+    ) -> None:
+        self.wait = math.inf
+        self.events: list[Event] = []
+        self.given_back = 0
+        self.constraint: Constraint | None = None
+        self._received = 0
+        self._asked = 0
+        self._tell = tell
+        self._urge = urge
+        self._concurrency = Concurrency(workers, now)
+        self._is_capped = is_capped
+        self._left = 0
+        self._left_since = now
+        self._rate = 0.0
+        self._leases: deque[_Leased] = deque()
+        self._in_flight = 0
+        # When the leases were made by which requests left that are in flight, by the time at which they left.
+        self._made_at: dict[float, list[float]] = {}
+        self._now = now
+
+    def __repr__(self) -> str:
+        return f"<LeasedPace, {self.in_hand} leased, {self._in_flight} in flight, {self._concurrency!r}>"
+
+    @property
+    def in_hand(self) -> int:
+        """Requests that were leased and have not left."""
+        return sum(lease.number for lease in self._leases)
+
+    def asks(self, ready: int, now: float) -> int:
+        """All requests that were ever leased, and as many more as could leave soon of those that are ready."""
+        limit = self._concurrency.limit
+        seconds = now - self._left_since
+        if seconds >= COUNTED_OVER:
+            self._rate, self._left, self._left_since = self._left / seconds, 0, now
+        # Under a cap what is asked for ahead would leave later than it was let.
+        ahead = 0 if self._is_capped else int(max(self._rate * AHEAD, limit * PART_AHEAD))
+        wanted = min(ready, max(0, limit - self._in_flight) + ahead)
+        self._asked = self._received + max(0, wanted - self.in_hand)
+        return self._asked
+
+    def take(self, lease: Lease, now: float) -> None:
+        """So many more may leave."""
+        self._received += lease.number
+        self._leases.append(_Leased(lease.at, lease.number, lease.at + lease.lasts))
+        self._let_lapse(now)
+
+    def recall(self) -> None:
+        """Give back what has not left."""
+        if self._leases:
+            self.given_back += self.in_hand
+            self._leases.clear()
+            self._tell()
+
+    def _let_lapse(self, now: float) -> None:
+        while self._leases and self._leases[0].until < now:
+            self.given_back += self._leases.popleft().number
+            self._tell()
+
+    # What the upload asks and tells.
+
+    def room(self, now: float) -> int:
+        self._now = now
+        self._let_lapse(now)
+        limit = self._concurrency.limit
+        if self._in_flight >= limit:
+            self._concurrency.bind()
+            self.constraint = "in flight"
+            return 0
+        if not self._leases:
+            self.constraint = None
+            if self._asked <= self._received:
+                # All that was asked for has come.
+                self._urge()
+            return 0
+        return min(limit - self._in_flight, self._leases[0].number)
+
+    def leave(self, number: int = 1) -> None:
+        lease = self._leases[0]
+        lease.number -= number
+        if not lease.number:
+            self._leases.popleft()
+        self._in_flight += number
+        self._left += number
+        # Of two leases whose requests left at once the first one counts.
+        made_at = self._made_at.setdefault(self._now, [lease.at, 0])
+        made_at[1] += number
+
+    def idle(self, now: float, *, is_resting: bool) -> None:  # noqa: ARG002
+        self.constraint = "rests" if is_resting else "nothing to send"
+        # Others may use them.
+        self.recall()
+
+    def taken(self, left: float, now: float, number: int = 1) -> None:
+        self._concurrency.answered(left, now, number)
+        at = self._ended(left, number)
+        last = self.events[-1] if self.events else None
+        if type(last) is Taken and last.at == at:
+            self.events[-1] = Taken(at, last.number + number)
+        else:
+            self.events.append(Taken(at, number))
+            self._tell()
+
+    def throttled(self, left: float, now: float, retry_after: float | None = None, *, is_its_own: bool = False) -> None:  # noqa: ARG002
+        self.events.append(Throttled(self._ended(left), retry_after, is_its_own))
+        if is_its_own:
+            self._tell()
+        else:
+            self._urge()
+            # They would be refused as well.
+            self.recall()
+
+    def failed(self, left: float, now: float, retry_after: float | None = None) -> None:  # noqa: ARG002
+        self.events.append(Failed(self._ended(left), retry_after))
+        self._tell()
+
+    def block(self, now: float, pauses: Pauses) -> None:  # noqa: ARG002
+        self.events.append(Blocked(*pauses))
+        self._urge()
+        self.recall()
+
+    def _ended(self, left: float, number: int = 1) -> float:
+        """So many requests that left then have ended; returns when their lease was made."""
+        self._in_flight -= number
+        made_at = self._made_at[left]
+        made_at[1] -= number
+        if not made_at[1]:
+            del self._made_at[left]
+        return made_at[0]
+
+
+class _Leased:
+    """What is left of a lease."""
+
+    __slots__ = ("at", "number", "until")
+
+    def __init__(self, at: float, number: int, until: float) -> None:
+        self.at = at
+        self.number = number
+        self.until = until

@@ -1,0 +1,79 @@
+"""Some consecutive source objects as they are shipped, and what became of them."""
+
+from itertools import chain, repeat
+from typing import NamedTuple
+
+from bulkload.fleet.messages import Claim
+from bulkload.source import Batch, Datum, Place
+
+
+class Terms(NamedTuple):
+    """What of a parcel's records may be sent: the first `number`, but for the places that are `skipped`.
+
+    `first` is the position of the first one.
+    """
+
+    first: int
+    number: int
+    skipped: frozenset[int]
+
+
+class Parcel:
+    """Source objects of one source, from `start` on, until all their records are settled.
+
+    It has a `number` once it was shipped, a `claim` once an uploader has read it, and `terms` once its turn came.
+    `buried` is where those of its source objects begin that are among the dead letters; `is_left` says that some of its
+    records are left for a later session.
+    """
+
+    __slots__ = (
+        "_is_settled",
+        "_objects",
+        "_places",
+        "batch",
+        "buried",
+        "claim",
+        "is_left",
+        "number",
+        "source",
+        "start",
+        "terms",
+    )
+
+    def __init__(self, source: int, batch: Batch, start: Place) -> None:
+        self.number = -1
+        self.source = source
+        self.batch = batch
+        self.start = start
+        self.claim: Claim | None = None
+        self.terms: Terms | None = None
+        self.buried: set[int] = set()
+        self.is_left = False
+        self._is_settled = False
+        self._objects: list[int] | None = None
+        self._places: list[Place] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Parcel {self.number} of source {self.source}, {len(self.batch.data)} source objects>"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all its records are settled."""
+        return self._is_settled and not self.is_left
+
+    def settle(self) -> None:
+        """All its records that may be sent are settled: it need not be shipped again."""
+        self._is_settled = True
+        self.batch = Batch((), (), (), self.batch.end)
+
+    def object_of(self, place: int) -> tuple[Datum, Place]:
+        """The source object that a record came from, and where it begins."""
+        assert self.claim is not None
+        if self._places is None:
+            self._places = [Place(offset, line) for _, offset, line in self.batch.placed()]
+        if self.claim.places is not None:
+            if self._objects is None:
+                counted = enumerate(self.claim.places)
+                self._objects = list(chain.from_iterable(repeat(number, times) for number, times in counted))
+            place = self._objects[place]
+        return self.batch.data[place], self._places[place]
