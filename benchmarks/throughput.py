@@ -142,7 +142,7 @@ class Measurement:
         command = entry.ready.command(order)
         busy = served.cpu()
         try:
-            used = pinned.run(command.arguments, core=core, environment=command.environment)
+            used = pinned.run(command.arguments, cores=[core], environment=command.environment)
             told = entry.ready.told(used, order)
         except Failed as exc:
             entry.is_out = True
