@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import records
+from benchmarks.findings import Findings, Notes
+from benchmarks.sections import Section, told
+
+_HOW = (
+    "The emulated hub is the limit and shares the machine's cores: what the load itself takes is worth more here than "
+    "its rate. The start of the process is counted."
+)
 
 COMMAND = [sys.executable, "-m", "bulkload"]
 
@@ -23,8 +30,9 @@ class Figures(NamedTuple):
     bytes_per_row: float
 
 
-def measure(folder: Path, *, records: int, workers: int, runs: int, is_tls: bool) -> None:
+def measure(folder: Path, notes: Notes, *, records: int, workers: int, runs: int, is_tls: bool) -> None:
     """Print the median of several runs."""
+    notes.server = "an emulator in a process of its own"
     source = _source(folder, records)
     emulator = subprocess.Popen([*COMMAND, "emulator", *(["--tls"] if is_tls else [])], stdout=subprocess.PIPE)
     assert emulator.stdout is not None
@@ -37,11 +45,20 @@ def measure(folder: Path, *, records: int, workers: int, runs: int, is_tls: bool
         emulator.terminate()
         emulator.wait()
     medians = Figures(*(statistics.median(figures) for figures in zip(*made, strict=True)))
-    print(f"{records:,} records, {workers} workers, {'TLS' if is_tls else 'plain HTTP'}, median of {runs}:")
+    title = f"{records:,} records, {workers} workers, {'TLS' if is_tls else 'plain HTTP'}"
+    for one in made:
+        notes.add(title, one._asdict())
+    notes.save()
+    print(f"{title}, median of {runs}:")
     print(f"  {medians.per_second:,.0f} records/s (start and end of the process included)")
     print(f"  {medians.cpu_microseconds:.1f} us of CPU per record (start of the process included)")
     print(f"  {medians.peak_megabytes:.1f} MB peak memory")
     print(f"  {medians.bytes_per_row:.1f} bytes per ledger row")
+
+
+def section(findings: Findings) -> Section:
+    """The figures of all runs."""
+    return told(findings, "Into an emulator", "load", _HOW)
 
 
 def _source(folder: Path, count: int) -> Path:

@@ -140,7 +140,7 @@ def test_results_come_back_from_their_json_as_they_were() -> None:
 def test_a_report_can_be_made_again(tmp_path: Path) -> None:
     measured = results(row("bulkload-wire", 600), row("wrk-64", 1000))
     (tmp_path / "results.json").write_text(measured.to_json(), encoding="utf-8")
-    report.write_again(tmp_path)
+    report.write(tmp_path)
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == report.markdown(measured)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == report.page(measured)
 
