@@ -76,7 +76,7 @@ def measure(folder: Path, notes: Notes, *, workers: Sequence[int], seconds: floa
 
         def run(setting: _Setting, by: Server) -> Callable[[], Mapping[str, float | None]]:
             count = round(RATE * seconds)
-            return lambda: loads.carry_out(folder, count, by, *setting.flags, cores=[client]).figures(start=start)
+            return lambda: loads.carry_out(folder, count, by, *setting.flags, cores=[client]).figures(start)
 
         trials = [Trial(one.name, one.allowed, run(one, served[one.delay])) for one in settings]
         rounds.take_turns(trials, notes, runs=runs, told=TOLD)

@@ -1,9 +1,11 @@
 """Charts of figures along a setting, as SVG that takes its colors from the page it stands in."""
 
+import math
+
 import altair as alt
 
 from benchmarks.charts import INK, NARROW, WIDE, Chart, brief, svg
-from benchmarks.sections import Curve, Line
+from benchmarks.sections import Curve, Line, Scale, Spot
 
 _COLORS = ("var(--plain)", "var(--tls)")
 
@@ -12,8 +14,10 @@ _HEIGHT = 280
 # So many times the greatest figure is the axis high: above the highest point stands its figure.
 _ROOM = 1.15
 
-# A whole power's grid is enough where the axis goes by powers.
-_SHORT = "format(datum.value, '~s')"
+# Spots nearer than this part of the axis would have their figures on top of each other.
+_APART = 0.11
+
+_SHORT = "format(datum.value, datum.value < 10000 ? ',' : '~s')"
 
 
 def drawn(curve: Curve) -> Chart:
@@ -49,11 +53,15 @@ def _layers(curve: Curve) -> alt.LayerChart | alt.FacetChart:
     )
     legend = alt.Legend() if len(names) > 1 else None
     color = alt.Color("who:N", scale=alt.Scale(domain=names, range=list(_COLORS)), legend=legend)
-    return alt.layer(*(layer for line in curve.lines for layer in _drawn(line, x, y, color)))
+    return alt.layer(*(layer for line in curve.lines for layer in _drawn(line, x, y, color, curve.scale)))
 
 
-def _drawn(line: Line, x: alt.X, y: alt.Y, color: alt.Color) -> list[alt.Chart]:
-    values = [{"who": line.name, "at": spot.at, "value": spot.value, "words": brief(spot.value)} for spot in line.spots]
+def _drawn(line: Line, x: alt.X, y: alt.Y, color: alt.Color, scale: Scale) -> list[alt.Chart]:
+    told = _told(line, scale)
+    values = [
+        {"who": line.name, "at": spot.at, "value": spot.value, "words": brief(spot.value) if spot in told else ""}
+        for spot in line.spots
+    ]
     chart = alt.Chart({"values": values})
     if line.is_ideal:
         return [chart.mark_line(strokeDash=[6, 4]).encode(x=x, y=y, color=color)]
@@ -61,3 +69,14 @@ def _drawn(line: Line, x: alt.X, y: alt.Y, color: alt.Color) -> list[alt.Chart]:
         chart.mark_line(point=alt.OverlayMarkDef(filled=True, size=60)).encode(x=x, y=y, color=color),
         chart.mark_text(dy=16, color=INK).encode(x=x, y=y, text="words:N"),
     ]
+
+
+def _told(line: Line, scale: Scale) -> list[Spot]:
+    """The spots whose figures have room: from the last one on, each that is far enough from the one before."""
+    along = {spot: math.log(spot.at) if scale == "log" else spot.at for spot in line.spots}
+    apart = _APART * (max(along.values(), default=0) - min(along.values(), default=0))
+    told: list[Spot] = []
+    for spot in reversed(line.spots):
+        if not told or along[told[-1]] - along[spot] >= apart:
+            told.append(spot)
+    return told

@@ -25,7 +25,7 @@ TRIALS: Mapping[str, Sequence[str]] = {
 _RUNS_ONCE = "pacing"
 
 
-def measure(output: Path, *, runs: int | None, only: Sequence[str], is_trial: bool, has_largest: bool) -> bool:
+def measure(output: Path, *, runs: int, only: Sequence[str], is_trial: bool, has_largest: bool) -> bool:
     """Measure the cases, all or these only; say whether all went well. One that fails does not stop the others."""
     if unknown := sorted(set(only) - set(TRIALS)):
         sys.exit(f"no case is called {' or '.join(unknown)}; there are {' '.join(TRIALS)}")
@@ -34,7 +34,7 @@ def measure(output: Path, *, runs: int | None, only: Sequence[str], is_trial: bo
         if only and case not in only:
             continue
         flags = [*trial] if is_trial else []
-        if runs is not None and case != _RUNS_ONCE:
+        if case != _RUNS_ONCE:
             flags += ["--runs", str(runs)]
         if has_largest and case == "sizes":
             flags.append("--ten-million")

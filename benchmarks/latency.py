@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks import loads, machine, rounds, server
 from benchmarks.findings import Findings, Notes, Point
+from benchmarks.loads import Start
 from benchmarks.rounds import Trial
 from benchmarks.sections import Curve, Line, Section, Spot, dearest, figures, line, words
 from benchmarks.server import Server
@@ -39,11 +40,11 @@ def measure(folder: Path, notes: Notes, *, workers: Sequence[int], seconds: floa
 
 
 def _run(
-    folder: Path, served: Server, core: int, start: float, workers: int, seconds: float
+    folder: Path, served: Server, core: int, start: Start, workers: int, seconds: float
 ) -> Mapping[str, float | None]:
     ideal = workers / DELAY
     loaded = loads.carry_out(folder, round(ideal * seconds), served, "--workers", str(workers), cores=[core])
-    return loaded.figures(start=start) | {"ideal_part": loaded.steady and loaded.steady / ideal}
+    return loaded.figures(start) | {"ideal_part": loaded.steady and loaded.steady / ideal}
 
 
 def _lowest(points: Sequence[Point]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks import installing, pinned, records
@@ -61,6 +61,16 @@ def summarized(used: Used, count: int) -> dict[str, Any]:
     return summary
 
 
+class Start(NamedTuple):
+    """What a load of one record takes: the interpreter, its imports, and the end; processor time in seconds.
+
+    `cpu` is that of all processes, `own_cpu` that of the first one alone.
+    """
+
+    cpu: float
+    own_cpu: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """What a load came to: `rates` are its requests per second, second by second, as its ledger has them.
@@ -84,8 +94,8 @@ class Loaded:
         full = self.rates[:-1]
         return statistics.median(full[len(full) // 2 :]) if len(full) >= _FULL_SECONDS else None
 
-    def figures(self, *, start: float) -> dict[str, float | None]:
-        """All that belongs to every load; `start` is the processor time of a load of next to nothing, in seconds."""
+    def figures(self, start: Start) -> dict[str, float | None]:
+        """All that belongs to every load, by the names of `FIGURES`; some of it without what a start takes."""
         used, latency, steady = self.used, self.summary["latency"], self.steady
         return {
             "records": self.records,
@@ -94,7 +104,7 @@ class Loaded:
             "steady": steady,
             "in_flight": steady and latency["p50"] and steady * latency["p50"],
             "cpu_microseconds": used.cpu / self.records * 1e6,
-            "net_cpu_microseconds": max(0.0, used.cpu - start) / self.records * 1e6,
+            "net_cpu_microseconds": max(0.0, used.cpu - start.cpu) / self.records * 1e6,
             "peak_megabytes": used.peak / 2**20,
             "p50": latency["p50"],
             "p99": latency["p99"],
@@ -120,9 +130,10 @@ def carry_out(folder: Path, count: int, served: Server, *flags: str, cores: Coll
         )
 
 
-def start(folder: Path, served: Server, *, cores: Collection[int]) -> float:
-    """The processor time that a load of one record takes, in seconds: the interpreter, its imports, and the end."""
-    return statistics.median(carry_out(folder, 1, served, cores=cores).used.cpu for _ in range(_STARTS))
+def start(folder: Path, served: Server, *flags: str, cores: Collection[int]) -> Start:
+    """What a start takes, the median of a few; raises `Failed`."""
+    used = [carry_out(folder, 1, served, *flags, cores=cores).used for _ in range(_STARTS)]
+    return Start(statistics.median(one.cpu for one in used), statistics.median(one.own_cpu for one in used))
 
 
 @contextmanager

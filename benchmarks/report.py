@@ -105,7 +105,7 @@ def page(*measured: Results | Findings) -> str:
                 "told": part,
                 "charts": [
                     *(charts.charts(part.bars) if part.bars else ()),
-                    *(curves.drawn(curve) for curve in part.curves if any(line.spots for line in curve.lines)),
+                    *(curves.drawn(curve) for curve in part.curves if curve.is_measured),
                 ],
             }
             for part in sections

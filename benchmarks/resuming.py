@@ -23,7 +23,6 @@ from bulkload.source import FileSource, Place
 LEFT = 10_000
 TOGETHER = 20_000
 
-
 _HOW = (
     "From the start of the process to the first byte of its first request, with a ledger of so many rows and some "
     "records left to send; the interpreter and its imports are counted. The rows are written as a session writes them."

@@ -8,6 +8,8 @@ from benchmarks.findings import FIGURES, Findings, Point
 from benchmarks.results import Results
 from benchmarks.tables import Table, times
 
+Scale = Literal["linear", "log"]
+
 _NONE = "-"
 
 
@@ -35,7 +37,12 @@ class Curve:
     words: str
     along: str
     lines: Sequence[Line]
-    scale: Literal["linear", "log"] = "log"
+    scale: Scale = "log"
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is more on it than what is ideal."""
+        return any(line.spots for line in self.lines if not line.is_ideal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import loads, machine, rounds, server
 from benchmarks.findings import Findings, Notes, Point
+from benchmarks.loads import Start
 from benchmarks.rounds import Trial
 from benchmarks.sections import Curve, Section, beside, figures, line, words
 from benchmarks.server import Server
@@ -47,9 +48,9 @@ def measure(folder: Path, notes: Notes, *, sizes: Sequence[int], runs: int) -> N
         rounds.take_turns(trials, notes, runs=runs, told=TOLD)
 
 
-def _run(folder: Path, served: Server, core: int, start: float, size: int) -> Mapping[str, float | None]:
+def _run(folder: Path, served: Server, core: int, start: Start, size: int) -> Mapping[str, float | None]:
     loaded = loads.carry_out(folder, size, served, cores=[core])
-    return loaded.figures(start=start) | {"bytes_per_row": loaded.ledger_bytes / size}
+    return loaded.figures(start) | {"bytes_per_row": loaded.ledger_bytes / size}
 
 
 def section(findings: Findings) -> Section:
