@@ -1,4 +1,4 @@
-"""All cases: the order in which they are told and run, and how each is told from what it found."""
+"""How each case is told from what it found, in the order in which a report tells them."""
 
 from collections.abc import Callable, Mapping
 

@@ -4,21 +4,19 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import records
 from benchmarks.findings import Findings, Notes
+from benchmarks.loads import PROGRAM
 from benchmarks.sections import Section, told
 
 _HOW = (
     "The emulated hub is the limit and shares the machine's cores: what the load itself takes is worth more here than "
     "its rate. The start of the process is counted."
 )
-
-COMMAND = [sys.executable, "-m", "bulkload"]
 
 
 class Figures(NamedTuple):
@@ -34,7 +32,7 @@ def measure(folder: Path, notes: Notes, *, records: int, workers: int, runs: int
     """Print the median of several runs."""
     notes.server = "an emulator in a process of its own"
     source = _source(folder, records)
-    emulator = subprocess.Popen([*COMMAND, "emulator", *(["--tls"] if is_tls else [])], stdout=subprocess.PIPE)
+    emulator = subprocess.Popen([*PROGRAM, "emulator", *(["--tls"] if is_tls else [])], stdout=subprocess.PIPE)
     assert emulator.stdout is not None
     environment = {**os.environ, "BULKLOAD_CONNECTION_STRING": emulator.stdout.readline().decode().strip()}
     if is_tls:
@@ -66,7 +64,7 @@ def _source(folder: Path, count: int) -> Path:
 
 
 def _run(ledger: Path, source: Path, count: int, workers: int, environment: dict[str, str]) -> Figures:
-    command = [*COMMAND, "load", str(source), "--ledger", str(ledger), "--workers", str(workers), "--json"]
+    command = [*PROGRAM, "load", str(source), "--ledger", str(ledger), "--workers", str(workers), "--json"]
     began = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import records
 from benchmarks.findings import Findings, Notes
-from benchmarks.loading import COMMAND
+from benchmarks.loads import PROGRAM
 from benchmarks.scenarios import Run, Scenario, Verdict, scenarios
 from benchmarks.sections import Section, figures
 from bulkload.emulator.server import STATISTICS
@@ -170,7 +170,7 @@ def _started(*arguments: str, address: str | None = None) -> Iterator["subproces
     if address is not None:
         environment["BULKLOAD_CONNECTION_STRING"] = address
     with subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*PROGRAM, *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -6,21 +6,19 @@ import re
 import resource
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.findings import Findings, Notes
+from benchmarks.loads import PROGRAM
 from benchmarks.sections import Section, told
 from bulkload.emulator.register import Register
 from bulkload.emulator.saved import Saved
 from bulkload.registration import Handle, Registration, Template
 
 LATENCY = 0.04
-
-BULKLOAD = (sys.executable, "-m", "bulkload")
 
 
 _HOW = (
@@ -54,7 +52,7 @@ def _channels(folder: Path, channels: int, workers: int, runs: int) -> list[floa
     held = _fill(folder / f"{channels}.hub", channels)
     handles = folder / "handles.txt"
     handles.write_text("".join(f"{_token(number)}\n" for number in range(channels)))
-    command = (*BULKLOAD, "registrations", str(handles), "--workers", str(workers), "--progress", "none")
+    command = (*PROGRAM, "registrations", str(handles), "--workers", str(workers), "--progress", "none")
     times = []
     with _hub(held, "--latency", str(LATENCY)) as env:
         for _ in range(runs):
@@ -71,7 +69,7 @@ def _migrate(folder: Path, number: int) -> tuple[float, int]:
     made = folder / f"{number}.ndjson"
     with _hub(held) as env:
         process = subprocess.Popen(
-            (*BULKLOAD, "migrate", "--all", "-o", str(made), "--json", "--progress", "none"),
+            (*PROGRAM, "migrate", "--all", "-o", str(made), "--json", "--progress", "none"),
             env=env,
             stdout=subprocess.PIPE,
         )
@@ -111,7 +109,7 @@ def _token(number: int) -> str:
 @contextmanager
 def _hub(held: Path, *options: str) -> Iterator[dict[str, str]]:
     """An emulator in a process of its own, and the environment that leads to it."""
-    command = (*BULKLOAD, "emulator", "--save", str(held), *options)
+    command = (*PROGRAM, "emulator", "--save", str(held), *options)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -17,7 +17,7 @@ from benchmarks.server import Server
 from bulkload.client import API_VERSION
 from bulkload.sas import LIFETIME, sign
 
-# What bulkload has in flight by default, and so its peers.
+# What the peers have in flight; bulkload finds its own number.
 IN_FLIGHT = 64
 
 # Fewer would tell of a client's first moments alone.
