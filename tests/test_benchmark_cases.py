@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import concurrency, everything, latency, loads, machine, processes, report, sizes, tables
+from benchmarks.__main__ import main
 from benchmarks.cases import SECTIONS
 from benchmarks.findings import FIGURES, Findings, Notes
 from benchmarks.loads import Loaded, Start
@@ -233,6 +234,19 @@ def test_a_row_over_one_scheme_alone_has_blanks_for_the_other() -> None:
 def test_a_table_for_a_terminal_has_its_columns_aligned() -> None:
     table = tables.Table("Title", ("who", "n"), [("a", "1,000"), ("long", "1")])
     assert tables.aligned(table).splitlines() == ["Title", "  who       n", "  a     1,000", "  long      1"]
+
+
+def test_a_case_that_cannot_begin_says_so_in_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise Failed("the hub is away")
+
+    monkeypatch.setattr("benchmarks.sizes.measure", fail)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["benchmarks", "sizes", "-o", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "all of it: the hub is away" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_all_runs_every_case_there_is() -> None:
