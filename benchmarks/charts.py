@@ -10,12 +10,12 @@ from benchmarks.results import SCHEMES, Figures, Results, Row
 from benchmarks.tables import OVER
 
 # The page's own variables: dark or light is then its matter, and no script's.
-_INK, _GRID = "var(--ink)", "var(--grid)"
+INK, QUIET, _GRID = "var(--ink)", "var(--quiet)", "var(--grid)"
 _SCHEMES = ("var(--plain)", "var(--tls)")
 _FONT = "Helvetica, Arial, sans-serif"
 
 # In pixels: what a wide page and a telephone have room for, and what a row and all around the rows take.
-_WIDE, _NARROW = 900, 346
+WIDE, NARROW = 900, 346
 _ROW, _AROUND = 38, 64
 
 # So many times the greatest figure is the axis long: behind the longest bar stands its figure.
@@ -83,7 +83,7 @@ def charts(results: Results) -> Iterator[Chart]:
 def _spreads(rows: Sequence[Row], figure: Figure) -> Iterator[_Bar]:
     for row in rows:
         if spread := row.spread(figure):
-            yield _Bar(row, spread.median, spread.least, spread.most, _brief(spread.median))
+            yield _Bar(row, spread.median, spread.least, spread.most, brief(spread.median))
 
 
 def _latencies(rows: Sequence[Row]) -> Iterator[_Bar]:
@@ -91,10 +91,10 @@ def _latencies(rows: Sequence[Row]) -> Iterator[_Bar]:
         half, most = row.spread(lambda run: run.p50), row.spread(lambda run: run.p99)
         if half and most:
             p50, p99 = half.median * 1000, most.median * 1000
-            yield _Bar(row, p50, p50, p99, f"{_brief(p50)} to {_brief(p99)}")
+            yield _Bar(row, p50, p50, p99, f"{brief(p50)} to {brief(p99)}")
 
 
-def _brief(figure: float) -> str:
+def brief(figure: float) -> str:
     """A figure of three digits, or as many as it has before the point: a telephone has room for no more."""
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.1f}"
 
@@ -103,7 +103,7 @@ def _drawn(title: str, words: str, bars: Sequence[_Bar], *, is_logarithmic: bool
     fastest_first = sorted(bars, key=lambda bar: -bar.row.per_second.median)
     order = list(dict.fromkeys(bar.row.title for bar in fastest_first))
     chart = _layers(bars, order, is_logarithmic=is_logarithmic)
-    wide, narrow = (_svg(chart, width=width, height=_AROUND + _ROW * len(order)) for width in (_WIDE, _NARROW))
+    wide, narrow = (svg(chart, width=width, height=_AROUND + _ROW * len(order)) for width in (WIDE, NARROW))
     return Chart(title, words, wide, narrow)
 
 
@@ -129,7 +129,7 @@ def _layers(bars: Sequence[_Bar], order: Sequence[str], *, is_logarithmic: bool)
                 title=None,
                 ticks=False,
                 domain=False,
-                labelLimit=_NARROW / 2,
+                labelLimit=NARROW / 2,
                 labelPadding=6,
                 labelFontWeight=alt.condition(is_bulkload, alt.value("bold"), alt.value("normal")),
             ),
@@ -147,20 +147,30 @@ def _layers(bars: Sequence[_Bar], order: Sequence[str], *, is_logarithmic: bool)
         scale = alt.Scale(domain=[0, ends[1] * _ROOM])
         main = chart.mark_bar()
     at = alt.X("at:Q", axis=axis, scale=scale)
-    line = chart.mark_rule(color=_INK).encode(x=alt.X("least:Q", scale=scale, axis=axis), x2="most:Q")
+    line = chart.mark_rule(color=INK).encode(x=alt.X("least:Q", scale=scale, axis=axis), x2="most:Q")
     if is_logarithmic:
         line = line.encode(color=color)
-    words = chart.mark_text(align="left", dx=6, color=_INK).encode(x=alt.X("most:Q", scale=scale), text="words:N")
+    words = chart.mark_text(align="left", dx=6, color=INK).encode(x=alt.X("most:Q", scale=scale), text="words:N")
     return alt.layer(main.encode(x=at, color=color), line, words)
 
 
-def _svg(chart: _Layered, *, width: int, height: int) -> str:
+def svg(chart: _Layered, *, width: int, height: int) -> str:
+    """A chart of so many pixels as text, in the page's colors and letters."""
     fitted = chart.properties(width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"))
     styled = (
         fitted.configure(font=_FONT, background="transparent", padding=2)
         .configure_view(stroke=None)
-        .configure_axis(labelColor=_INK, gridColor=_GRID, tickColor=_GRID, domainColor=_GRID, labelFontSize=12)
-        .configure_legend(labelColor=_INK, orient="top", title=None, labelFontSize=12)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=QUIET,
+            titleFontWeight="normal",
+            titleFontSize=12,
+            gridColor=_GRID,
+            tickColor=_GRID,
+            domainColor=_GRID,
+            labelFontSize=12,
+        )
+        .configure_legend(labelColor=INK, orient="top", title=None, labelFontSize=12)
         .configure_text(fontSize=11)
     )
     return str(vl_convert.vegalite_to_svg(styled.to_dict()))

@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 
 from benchmarks import records
+from benchmarks.findings import Findings, Notes
+from benchmarks.sections import Section, told
 from bulkload import CheckReport, check
 
 # What people say of a table from a database: four columns of it are renamed, two of its values translated.
@@ -23,15 +25,32 @@ MAPPING: Any = {
 }
 
 
-def measure(folder: Path, *, count: int, runs: int) -> None:
+_HOW = (
+    "A check is measured beside a bare loop over the same source on the same core: orjson.loads of each line of "
+    "NDJSON and csv.reader for CSV. The CSV is mapped, as a table from a database would be. A ratio is one of a pair, "
+    "run in turn."
+)
+
+
+def measure(folder: Path, notes: Notes, *, count: int, runs: int) -> None:
     """Print the rates of both, and the median of their ratios; each pair is measured in turn."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ndjson = _ndjson(folder, count)
-    _compare("NDJSON", "orjson.loads", lambda: _loads(ndjson), lambda: check(ndjson), count, runs)
+    _compare("NDJSON", "orjson.loads", lambda: _loads(ndjson), lambda: check(ndjson), count, runs, notes)
     table = _csv(folder, count)
-    _compare("CSV with a mapping", "csv.reader", lambda: _reads(table), lambda: check(table, **MAPPING), count, runs)
-    print(f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB peak memory of the process")
+    _compare(
+        "CSV with a mapping", "csv.reader", lambda: _reads(table), lambda: check(table, **MAPPING), count, runs, notes
+    )
+    peak = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+    print(f"  {peak} peak memory of the process")
+    notes.set(peak_memory_of_the_checks=peak)
+    notes.save()
+
+
+def section(findings: Findings) -> Section:
+    """The rates of both forms beside their bare loops."""
+    return told(findings, "Check", "source", _HOW)
 
 
 def _compare(
@@ -41,9 +60,13 @@ def _compare(
     checking: Callable[[], Coroutine[Any, Any, CheckReport]],
     count: int,
     runs: int,
+    notes: Notes,
 ) -> None:
     pairs = [(_seconds(bare), _seconds(lambda: _check(checking(), count))) for _ in range(runs)]
     ratios = [plain / checked for plain, checked in pairs]
+    for plain, checked in pairs:
+        rates = {"per_second": count / checked, "bare_per_second": count / plain, "bare_part": plain / checked}
+        notes.add(form, rates | {"records": count})
     plain, checked = (statistics.median(times) for times in zip(*pairs, strict=True))
     print(f"{form}, {count:,} records, median of {runs} pairs on one core:")
     print(f"  {count / plain:,.0f} records/s in a bare loop of {loop}, {plain / count * 1e6:.2f} us each")

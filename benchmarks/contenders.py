@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from benchmarks import installing
+from benchmarks import installing, loads
 from benchmarks.installing import Missing
+from benchmarks.loads import Command
 from benchmarks.peers.order import Order
 from benchmarks.pinned import Failed, Used
 from benchmarks.results import SCHEMES, Scheme
@@ -25,14 +26,6 @@ class Told:
     seconds: float
     p50: float | None
     p99: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to start for an order."""
-
-    arguments: Sequence[str]
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +55,12 @@ class Contender:
 
 def _bulkload(transport: str) -> Callable[[], Ready]:
     def prepare() -> Ready:
-        program = [sys.executable, "-m", "bulkload"]
-        choices = re.search(r"--transport \[([a-z|]+)\]", installing.said(*program, "load", "--help"))
-        if choices is None or transport not in choices[1].split("|"):
+        if transport not in (loads.choices("--transport") or ()):
             raise Missing(f"this version of bulkload has no --transport {transport}")
 
         def command(order: Order) -> Command:
-            endpoint = urlsplit(order.url)
-            scheme = "http" if endpoint.scheme == "http" else "sb"
-            text = f"Endpoint={scheme}://{endpoint.netloc}/;SharedAccessKeyName=benchmark;SharedAccessKey=benchmark"
-            load = ["load", order.source, "--hub", endpoint.path[1:], "--ledger", f"{order.source}.ledger", "--json"]
             trust = ["--ca-file", order.ca_file] if order.ca_file else []
-            return Command([*program, *load, "--transport", transport, *trust], {"BULKLOAD_CONNECTION_STRING": text})
+            return loads.command(order.source, order.url, "--transport", transport, *trust)
 
         return Ready(importlib.metadata.version("bulkload"), command, _told_by_bulkload)
 
@@ -82,12 +69,8 @@ def _bulkload(transport: str) -> Callable[[], Ready]:
 
 def _told_by_bulkload(used: Used, order: Order) -> Told:
     """The whole pipeline, from the start of the process to its end."""
-    summary = json.loads(used.output)
-    accepted, sent = summary["records"]["accepted"], summary["requests"]["sent"]
-    # Fewer requests than records: it found a ledger, and did not begin anew.
-    if accepted != order.records or sent < order.records:
-        raise Failed(f"{accepted:,} of {order.records:,} records were accepted, {sent:,} requests sent")
-    return Told(accepted, used.seconds, summary["latency"]["p50"], summary["latency"]["p99"])
+    latency = loads.summarized(used, order.records)["latency"]
+    return Told(order.records, used.seconds, latency["p50"], latency["p99"])
 
 
 def _told_by_peer(used: Used, order: Order) -> Told:

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,25 @@ def described() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "load average at the start": f"{load:.2f}",
     }
+
+
+def cores() -> tuple[int, int]:
+    """A core for the clients and one for the server; the same one where there is no other."""
+    if not hasattr(os, "sched_getaffinity"):
+        sys.exit(
+            "this system pins no process to a core, and without that no figure tells of a client alone; take Linux"
+        )
+    first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        print("there is one core only: clients and server share it, and no figure tells of a client alone")
+    return first, others[0] if others else first
+
+
+def many_cores() -> tuple[list[int], int]:
+    """The cores for a client of several processes, all but the server's where three or more are there; and that one."""
+    _, own = cores()
+    every = sorted(os.sched_getaffinity(0))
+    return [core for core in every if core != own] if len(every) > 2 else every, own
 
 
 def versions() -> dict[str, str]:

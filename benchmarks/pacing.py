@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import records
-from benchmarks.loading import COMMAND
+from benchmarks.findings import Findings, Notes
+from benchmarks.loads import PROGRAM
 from benchmarks.scenarios import Run, Scenario, Verdict, scenarios
+from benchmarks.sections import Section, figures
 from bulkload.emulator.server import STATISTICS
 from bulkload.emulator.statistics import Counts
 from bulkload.hub import Hub
@@ -34,6 +35,12 @@ START = 1
 
 # A load that stops, or comes to its end, later than this is hung.
 PATIENCE = 300
+
+_HOW = (
+    "Each scenario is one load into an emulated hub that throttles or fails, from a cold start and with no setting "
+    "touched. Goodput is what was accepted of what the hub would take; refused is the part of all requests that it "
+    "throttled."
+)
 
 _HEAD = (
     ("scenario", 27),
@@ -67,7 +74,13 @@ class Ran:
 
 
 def measure(
-    folder: Path, *, names: Sequence[str], factor: float, workers: int | None = None, details: Path | None = None
+    folder: Path,
+    notes: Notes,
+    *,
+    names: Sequence[str],
+    factor: float,
+    workers: int | None = None,
+    details: Path | None = None,
 ) -> None:
     """Print a row for each scenario that has one of `names` in its name, as soon as it is over.
 
@@ -77,9 +90,6 @@ def measure(
     chosen = [scenario for scenario in every if not names or any(name in scenario.name for name in names)]
     if not chosen:
         sys.exit(f"no scenario has {' or '.join(names)} in its name; there are {' '.join(one.name for one in every)}")
-    # Whoever ends this ends what it started, too.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
     if factor != 1:
         print(f"Times are stretched by {factor:g}: the bounds are meant for whole ones.\n")
     _print_row([name for name, _ in _HEAD])
@@ -92,6 +102,7 @@ def measure(
             verdict = _judged(scenario, ran, run)
             missed += not verdict.is_kept
             _print_row(_cells(scenario, ran, run, verdict))
+            _note(notes, scenario, ran, run, verdict)
             if details is not None:
                 _keep(details, scenario, ran)
     except KeyboardInterrupt:
@@ -159,7 +170,7 @@ def _started(*arguments: str, address: str | None = None) -> Iterator["subproces
     if address is not None:
         environment["BULKLOAD_CONNECTION_STRING"] = address
     with subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*PROGRAM, *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -221,6 +232,35 @@ def _cells(scenario: Scenario, ran: Ran, run: Run, verdict: Verdict) -> list[str
         f"{ran.machine:.2f}",
         verdict.words,
     ]
+
+
+def _note(notes: Notes, scenario: Scenario, ran: Ran, run: Run, verdict: Verdict) -> None:
+    """The same for a report."""
+    latency, accepted = ran.summary.get("latency", {}), ran.summary.get("records", {}).get("accepted")
+    notes.add(
+        scenario.name,
+        {
+            "goodput": verdict.goodput,
+            "refused": run.refused,
+            "cpu_microseconds": ran.load_cpu / accepted * 1e6 if accepted else None,
+            "p50": latency.get("p50"),
+            "p99": latency.get("p99"),
+        },
+        words={
+            "bound": scenario.bound,
+            "kept": "yes" if verdict.is_kept else "no",
+            "limited by": ran.summary.get("limited_by") or "",
+        },
+    )
+    notes.save()
+
+
+def section(findings: Findings) -> Section:
+    """Each scenario with its bound."""
+    kept = sum(point.words["kept"] == "yes" for point in findings.points)
+    words = [_HOW, f"{kept} of {len(findings.points)} kept their bound."]
+    tables = [figures(findings, "scenario")]
+    return Section(title="Throttled goodput", words=words, tables=tables, skipped=findings.skipped)
 
 
 def _milliseconds(seconds: float | None) -> str:

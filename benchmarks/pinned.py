@@ -1,4 +1,4 @@
-"""One process on one core: what it said, and what it used."""
+"""One process on its own cores: what it said, and what it used."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +26,26 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A process from start to end: wall time and processor time in seconds, peak memory in bytes."""
+    """A process from start to end: wall time and processor time in seconds, peak memory in bytes.
+
+    `cpu` is its own and that of the children that it waited for, `own_cpu` its own alone; `peak` is the greatest of
+    theirs.
+    """
 
     output: str
     seconds: float
     cpu: float
+    own_cpu: float
     peak: int
 
 
-def run(command: Sequence[str], *, core: int, environment: dict[str, str]) -> Used:
-    """Run a command on a core; raise `Failed` where it does not end well."""
+def run(command: Sequence[str], *, cores: Iterable[int], environment: dict[str, str]) -> Used:
+    """Run a command on some cores; raise `Failed` where it does not end well."""
     with tempfile.TemporaryDirectory(prefix="bulkload-pinned-") as name:
         report = Path(name) / "used.json"
         process = subprocess.Popen(
             # -I and -S: a launcher that loads nothing of the site's is a small one.
-            [sys.executable, "-I", "-S", str(_LAUNCHER), str(core), str(report), *command],
+            [sys.executable, "-I", "-S", str(_LAUNCHER), ",".join(map(str, cores)), str(report), *command],
             cwd=_ROOT,
             # Settings of a user's own are nobody else's default.
             env={name: value for name, value in os.environ.items() if not name.startswith("BULKLOAD_")} | environment,

@@ -6,38 +6,53 @@ import re
 import resource
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.findings import Findings, Notes
+from benchmarks.loads import PROGRAM
+from benchmarks.sections import Section, told
 from bulkload.emulator.register import Register
 from bulkload.emulator.saved import Saved
 from bulkload.registration import Handle, Registration, Template
 
 LATENCY = 0.04
 
-BULKLOAD = (sys.executable, "-m", "bulkload")
+
+_HOW = (
+    f"The registrations of many channels, of a hub that answers after {LATENCY * 1000:g} ms; and a migration of a "
+    "whole hub and of a tenth of it: memory must not grow with it."
+)
 
 
-def measure(folder: Path, *, channels: int, workers: int, registrations: int, runs: int) -> None:
+def measure(folder: Path, notes: Notes, *, channels: int, workers: int, registrations: int, runs: int) -> None:
     """Print the time of so many channels beside what the latency allows, and the peaks of a migration and a tenth."""
     times = _channels(folder, channels, workers, runs)
     allowed = channels * LATENCY / workers
+    for seconds in times:
+        notes.add(f"{channels:,} channels, {workers} workers", {"seconds": seconds, "allowed": seconds / allowed})
     median = statistics.median(times)
     print(f"registrations of {channels:,} channels, {LATENCY * 1000:.0f} ms, {workers} workers, median of {runs}:")
     print(f"  {median:.1f} s ({min(times):.1f} to {max(times):.1f}), {median / allowed:.2f} of {allowed:.1f} s")
     for number in (registrations // 10, registrations):
         seconds, peak = _migrate(folder, number)
+        notes.add(f"migrate of {number:,} registrations", {"seconds": seconds, "peak_megabytes": peak / 1024})
         print(f"migrate --all of {number:,} registrations: {seconds:.0f} s, {peak / 1024:.1f} MB peak memory")
+    notes.save()
+
+
+def section(findings: Findings) -> Section:
+    """Times and peaks."""
+    return told(findings, "Registrations", "what", _HOW)
 
 
 def _channels(folder: Path, channels: int, workers: int, runs: int) -> list[float]:
     held = _fill(folder / f"{channels}.hub", channels)
     handles = folder / "handles.txt"
     handles.write_text("".join(f"{_token(number)}\n" for number in range(channels)))
-    command = (*BULKLOAD, "registrations", str(handles), "--workers", str(workers), "--progress", "none")
+    command = (*PROGRAM, "registrations", str(handles), "--workers", str(workers), "--progress", "none")
     times = []
     with _hub(held, "--latency", str(LATENCY)) as env:
         for _ in range(runs):
@@ -54,7 +69,7 @@ def _migrate(folder: Path, number: int) -> tuple[float, int]:
     made = folder / f"{number}.ndjson"
     with _hub(held) as env:
         process = subprocess.Popen(
-            (*BULKLOAD, "migrate", "--all", "-o", str(made), "--json", "--progress", "none"),
+            (*PROGRAM, "migrate", "--all", "-o", str(made), "--json", "--progress", "none"),
             env=env,
             stdout=subprocess.PIPE,
         )
@@ -94,7 +109,7 @@ def _token(number: int) -> str:
 @contextmanager
 def _hub(held: Path, *options: str) -> Iterator[dict[str, str]]:
     """An emulator in a process of its own, and the environment that leads to it."""
-    command = (*BULKLOAD, "emulator", "--save", str(held), *options)
+    command = (*PROGRAM, "emulator", "--save", str(held), *options)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

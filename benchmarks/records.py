@@ -42,3 +42,9 @@ def write(path: Path, count: int, *, body: str = BODY) -> Path:
     with path.open("wb") as file:
         file.writelines(lines(count, body=body))
     return path
+
+
+def kept(folder: Path, count: int) -> Path:
+    """A source of `count` records as long as those of a measurement beside peers, written when it is first wanted."""
+    path = folder / f"{count}.ndjson"
+    return path if path.exists() else write(path, count, body=LONG_BODY)

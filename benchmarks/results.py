@@ -4,7 +4,7 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 Scheme = Literal["plain", "tls"]
 SCHEMES: tuple[Scheme, ...] = ("plain", "tls")
@@ -30,6 +30,29 @@ class Figures:
     p99: float | None
     client_busy: float
     server_busy: float
+
+
+class Measured(Protocol):
+    """What is told of every measurement: when, of what and on what it was made."""
+
+    @property
+    def case(self) -> str: ...
+    @property
+    def began(self) -> str: ...
+    @property
+    def commit(self) -> str: ...
+    @property
+    def is_dirty(self) -> bool: ...
+    @property
+    def asked_runs(self) -> int: ...
+    @property
+    def server(self) -> str: ...
+    @property
+    def settings(self) -> Mapping[str, str]: ...
+    @property
+    def machine(self) -> Mapping[str, str]: ...
+    @property
+    def versions(self) -> Mapping[str, str]: ...
 
 
 class Spread(NamedTuple):
@@ -102,6 +125,14 @@ class Results:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @property
+    def case(self) -> str:
+        return "throughput"
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {}
 
     @property
     def crowded(self) -> int:

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 from benchmarks import records
+from benchmarks.findings import Findings, Notes
+from benchmarks.sections import Section, told
 from bulkload.hub import Hub
 from bulkload.ledger import Commit, Ledger, Mark, Run, Writer
 from bulkload.record import Outcome, Settlement
@@ -21,20 +23,34 @@ from bulkload.source import FileSource, Place
 LEFT = 10_000
 TOGETHER = 20_000
 
+_HOW = (
+    "From the start of the process to the first byte of its first request, with a ledger of so many rows and some "
+    "records left to send; the interpreter and its imports are counted. The rows are written as a session writes them."
+)
 
-def measure(folder: Path, *, rows: int, runs: int) -> None:
+
+def measure(folder: Path, notes: Notes, *, rows: int, runs: int) -> None:
     """Print the median of several sessions, each on a copy of the same ledger."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         text = f"Endpoint=http://127.0.0.1:{server.getsockname()[1]}/;SharedAccessKeyName=k;SharedAccessKey=k"
         source = records.write(folder / "source.ndjson", rows + LEFT)
         ledger = folder / "full.ledger"
         asyncio.run(_fill(ledger, source, Hub.from_connection_string(text, hub="devices"), rows))
-        print(f"{rows:,} rows, {ledger.stat().st_size / rows:.1f} bytes each; start to first request, {runs} sessions:")
+        bytes_per_row = ledger.stat().st_size / rows
+        print(f"{rows:,} rows, {bytes_per_row:.1f} bytes each; start to first request, {runs} sessions:")
         took = [_session(folder, ledger, source, server, text) for _ in range(runs)]
+    for seconds in took:
+        notes.add(f"{rows:,} rows", {"seconds": seconds, "bytes_per_row": bytes_per_row})
+    notes.save()
     print(f"  median {statistics.median(took):.2f} s, {min(took):.2f} to {max(took):.2f} s")
     began = time.perf_counter()
     subprocess.run([sys.executable, "-m", "bulkload", "--version"], check=True, stdout=subprocess.DEVNULL)
     print(f"  of these, {time.perf_counter() - began:.2f} s for the interpreter and its imports")
+
+
+def section(findings: Findings) -> Section:
+    """The times to the first request."""
+    return told(findings, "Resume", "ledger", _HOW)
 
 
 async def _fill(path: Path, source: Path, hub: Hub, rows: int) -> None:

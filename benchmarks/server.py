@@ -1,6 +1,7 @@
 """The server that all are measured against: one process of nginx on one core, or a sink where nginx is missing.
 
-It reads each PUT with its body and answers 200 without one, on connections that it never closes by itself.
+It reads each PUT with its body and answers 200 without one, on connections that it never closes by itself. Where the
+server is to take its time it is the sink: nginx cannot wait without a module.
 """
 
 import json
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import trustme
 
+from benchmarks.launcher import own_seconds
 from benchmarks.results import SCHEMES, Scheme
 
 # A process of Python's needs a second, on a busy machine several.
@@ -69,19 +71,17 @@ class Server:
 
     def cpu(self) -> float:
         """The processor time that it has used, in seconds."""
-        # The second field, the program's name, may hold anything, a blank too.
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return own_seconds(self.pid)
 
 
 @contextmanager
-def serving(folder: Path, *, core: int) -> Iterator[Server]:
-    """A server on a core, for as long as the block lasts; its files are below `folder`."""
+def serving(folder: Path, *, core: int, delay: float = 0.0) -> Iterator[Server]:
+    """A server on a core, for as long as the block lasts; its files are below `folder`, `delay` is in seconds."""
     ca_file, certificate, key = (folder / name for name in ("ca.pem", "certificate.pem", "key.pem"))
     _certify(ca_file, certificate, key)
     ports = _free_ports()
     program = nginx()
-    start = _sink if program is None else _nginx_by(program)
+    start = _sink_after(delay) if delay or program is None else _nginx_by(program)
     version, command = start(folder, ports, certificate, key)
     process = subprocess.Popen(["taskset", "--cpu-list", str(core), *command], cwd=Path(__file__).parents[1])
     try:
@@ -130,9 +130,13 @@ def _nginx_by(program: str) -> _Start:
     return start
 
 
-def _sink(_folder: Path, ports: Mapping[Scheme, int], certificate: Path, key: Path) -> tuple[str, list[str]]:
-    order = json.dumps({"ports": ports, "certificate": str(certificate), "key": str(key)})
-    return "the built-in sink (nginx is missing)", [sys.executable, "-m", "benchmarks.sink", order]
+def _sink_after(delay: float) -> _Start:
+    def start(_folder: Path, ports: Mapping[Scheme, int], certificate: Path, key: Path) -> tuple[str, list[str]]:
+        order = json.dumps({"ports": ports, "certificate": str(certificate), "key": str(key), "delay": delay})
+        why = f"which answers after {delay * 1000:g} ms" if delay else "since nginx is missing"
+        return f"the built-in sink, {why}", [sys.executable, "-m", "benchmarks.sink", order]
+
+    return start
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:

@@ -1,10 +1,10 @@
-"""The tables of a throughput report: texts in rows, for Markdown and for a page."""
+"""Tables of a report: texts in rows, for Markdown, for a page and for a terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.goals import SUBJECT, Ratio, by_cpu, over, ratios
-from benchmarks.results import Figures, Results, Row, Scheme
+from benchmarks.results import SCHEMES, Figures, Measured, Results, Row, Scheme
 
 OVER = {"plain": "plain HTTP", "tls": "TLS"}
 
@@ -47,6 +47,27 @@ def _judged(ratio: Ratio, wanted: float, *, is_reached: bool) -> str:
     return f"{times(wanted)}, {'reached' if is_reached else 'not reached'}"
 
 
+def glance(results: Results) -> Table:
+    """Each row over both schemes on one line: the table that README shows."""
+    head = ["who"]
+    for scheme in SCHEMES:
+        head += [f"{OVER[scheme]}, records/s (CPU µs)", "p50, p99 ms", "peak MB"]
+    titles = dict.fromkeys(row.title for scheme in SCHEMES for row in results.of(scheme))
+    return Table("At a glance", head, [[title, *_glance(results, title)] for title in titles])
+
+
+def _glance(results: Results, title: str) -> Iterator[str]:
+    for scheme in SCHEMES:
+        row = next((row for row in results.of(scheme) if row.title == title), None)
+        if row is None:
+            yield from (_NONE, _NONE, _NONE)
+            continue
+        yield f"{row.per_second.median:,.0f} ({row.cpu.median:,.1f})"
+        half, most = (_median(row, figure, "{:,.2f}") for figure in (_p50, _p99))
+        yield _NONE if half == most == _NONE else f"{half}, {most}"
+        yield _median(row, lambda run: run.peak_megabytes, "{:,.0f}")
+
+
 def rates(results: Results, scheme: Scheme) -> Table:
     """Every row over a scheme, the fastest first."""
     subject = results.best((SUBJECT,), scheme)
@@ -66,13 +87,21 @@ def _rate(row: Row, subject: Row | None) -> Sequence[str]:
         times(over(subject, row)),
         _median(row, lambda run: run.cpu_microseconds, "{:,.1f}"),
         _median(row, lambda run: run.peak_megabytes, "{:,.0f}"),
-        _median(row, lambda run: _milliseconds(run.p50), "{:,.2f}"),
-        _median(row, lambda run: _milliseconds(run.p99), "{:,.2f}"),
+        _median(row, _p50, "{:,.2f}"),
+        _median(row, _p99, "{:,.2f}"),
         _median(row, lambda run: run.client_busy, "{:.0%}"),
         _median(row, lambda run: run.server_busy, "{:.0%}"),
         _median(row, lambda run: run.records, "{:,.0f}"),
         row.version,
     )
+
+
+def _p50(run: Figures) -> float | None:
+    return _milliseconds(run.p50)
+
+
+def _p99(run: Figures) -> float | None:
+    return _milliseconds(run.p99)
 
 
 def _milliseconds(seconds: float | None) -> float | None:
@@ -89,15 +118,42 @@ def times(ratio: float | None) -> str:
     return _NONE if ratio is None else f"{ratio:.2f} x"
 
 
-def surroundings(results: Results) -> Table:
-    """What was measured, and on what."""
-    commit = f"{results.commit}{', with changes that are not committed' if results.is_dirty else ''}"
-    rows = {
-        "began": results.began,
-        "commit": commit,
-        "rounds": f"{results.asked_runs}, in each of which every row has its turn",
-        "server": results.server,
-        **results.machine,
-        **results.versions,
+def surroundings(measured: Sequence[Measured]) -> Table:
+    """What was measured, and on what; where that differs, each case by its name."""
+    told: dict[str, dict[str, list[str]]] = {}
+    for one in measured:
+        for what, which in _about(one).items():
+            told.setdefault(what, {}).setdefault(which, []).append(one.case)
+    rows = [(what, _by_case(found, len(measured))) for what, found in told.items()]
+    return Table("Measured on", ("what", "which"), rows)
+
+
+def _about(one: Measured) -> dict[str, str]:
+    about = {
+        "began": one.began,
+        "commit": f"{one.commit}{', with changes that are not committed' if one.is_dirty else ''}",
+        "rounds": f"{one.asked_runs}, in each of which every row has its turn",
+        "server": one.server,
+        **one.settings,
+        **one.machine,
+        **one.versions,
     }
-    return Table("Measured on", ("what", "which"), list(rows.items()))
+    return {what: which for what, which in about.items() if which}
+
+
+def _by_case(found: Mapping[str, Sequence[str]], cases: int) -> str:
+    if len(found) == 1 and len(*found.values()) == cases:
+        return next(iter(found))
+    return "; ".join(f"{', '.join(names)}: {which}" for which, names in found.items())
+
+
+def aligned(table: Table) -> str:
+    """A table for a terminal: its columns are as wide as they have to be."""
+    lines = [table.head, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    first, *others = widths
+    rows = (
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
+        for row in lines
+    )
+    return "\n".join([table.title, *(f"  {row.rstrip()}" for row in rows)])

@@ -1,7 +1,5 @@
 """bulkload beside its peers, in turn, each on one core and the server on another."""
 
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -9,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import machine, pinned, records, report, server
+from benchmarks import machine, pinned, records, server
 from benchmarks.contenders import CONTENDERS, Contender, Ready
 from benchmarks.installing import Missing
 from benchmarks.peers.order import Order
@@ -19,7 +17,7 @@ from benchmarks.server import Server
 from bulkload.client import API_VERSION
 from bulkload.sas import LIFETIME, sign
 
-# What bulkload has in flight by default, and so its peers.
+# What the peers have in flight; bulkload finds its own number.
 IN_FLIGHT = 64
 
 # Fewer would tell of a client's first moments alone.
@@ -31,19 +29,16 @@ _SECONDS, _LEAST_SECONDS = 10, 2
 
 def measure(
     folder: Path, *, count: int, runs: int, only: Sequence[str], schemes: Sequence[Scheme], output: Path
-) -> None:
-    """Measure each contender that can be had once a round, and write results and report into the folder `output`.
+) -> bool:
+    """Measure each contender that can be had once a round, write the results into `output`, say whether none failed.
 
     The results are written after each round: an end before the last one keeps what was measured. One that fails has no
-    more turns, and then the exit code is 1; bulkload fails where not all of its records are accepted.
+    more turns; bulkload fails where not all of its records are accepted.
     """
     if count < 1 or runs < 1:
         sys.exit("a measurement takes at least one record and one round")
-    # Whoever ends this ends what it started, too.
-    for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, lambda received, _: sys.exit(128 + received))
     output.mkdir(parents=True, exist_ok=True)
-    client_core, server_core = _cores()
+    client_core, server_core = machine.cores()
     measurement = Measurement(folder, count, runs)
     entries = list(measurement.entries(_chosen(only), schemes))
     if not entries:
@@ -58,9 +53,7 @@ def measure(
                 print(measurement.turn(entry, served, core=client_core))
             results = measurement.results(entries, served)
             (output / "results.json").write_text(results.to_json(), encoding="utf-8")
-    report.write(results, output)
-    if any(entry.is_out for entry in entries):
-        sys.exit(1)
+    return not any(entry.is_out for entry in entries)
 
 
 def _chosen(only: Sequence[str]) -> list[Contender]:
@@ -68,18 +61,6 @@ def _chosen(only: Sequence[str]) -> list[Contender]:
     if unknown := sorted(set(only) - set(names)):
         sys.exit(f"nobody here is called {' or '.join(unknown)}; there are {' '.join(names)}")
     return [contender for contender in CONTENDERS if not only or contender.name in only]
-
-
-def _cores() -> tuple[int, int]:
-    """A core for the clients and one for the server; the same one where there is no other."""
-    if not hasattr(os, "sched_getaffinity"):
-        sys.exit(
-            "this system pins no process to a core, and without that no figure tells of a client alone; take Linux"
-        )
-    first, *others = sorted(os.sched_getaffinity(0))
-    if not others:
-        print("there is one core only: clients and server share it, and no figure tells of a client alone")
-    return first, others[0] if others else first
 
 
 @dataclass(slots=True)
@@ -142,7 +123,7 @@ class Measurement:
         command = entry.ready.command(order)
         busy = served.cpu()
         try:
-            used = pinned.run(command.arguments, core=core, environment=command.environment)
+            used = pinned.run(command.arguments, cores=[core], environment=command.environment)
             told = entry.ready.told(used, order)
         except Failed as exc:
             entry.is_out = True
@@ -176,16 +157,9 @@ class Measurement:
             records=count,
             in_flight=entry.contender.in_flight,
             seconds=max(_LEAST_SECONDS, round(_SECONDS * min(1, self._count / 1_000_000))),
-            source=str(self._source(count)) if entry.contender.reads_file else "",
+            source=str(records.kept(self._folder, count)) if entry.contender.reads_file else "",
             ca_file=str(served.ca_file) if entry.scheme == "tls" else None,
         )
-
-    def _source(self, count: int) -> Path:
-        """A file of so many records, written when it is first wanted."""
-        path = self._folder / f"{count}.ndjson"
-        if not path.exists():
-            records.write(path, count, body=records.LONG_BODY)
-        return path
 
     def _skip(self, line: str) -> None:
         print(f"skipped: {line}")

@@ -7,6 +7,7 @@ import os
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -22,7 +23,7 @@ from benchmarks.goals import RIVALS, ratios
 from benchmarks.installing import Missing
 from benchmarks.peers.order import Order
 from benchmarks.results import SCHEMES, Figures, Results, Row, Scheme
-from benchmarks.sink import Sink
+from benchmarks.sink import Delay, Sink
 from benchmarks.throughput import Measurement
 
 ROOT = Path(__file__).parents[1]
@@ -139,7 +140,7 @@ def test_results_come_back_from_their_json_as_they_were() -> None:
 def test_a_report_can_be_made_again(tmp_path: Path) -> None:
     measured = results(row("bulkload-wire", 600), row("wrk-64", 1000))
     (tmp_path / "results.json").write_text(measured.to_json(), encoding="utf-8")
-    report.write_again(tmp_path)
+    report.write(tmp_path)
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == report.markdown(measured)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == report.page(measured)
 
@@ -202,9 +203,15 @@ class Answers(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+        self.are_written = asyncio.Event()
+        self.is_gone = False
+
+    def is_closing(self) -> bool:
+        return self.is_gone
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
+        self.are_written.set()
 
 
 REQUEST = b"PUT /hub HTTP/1.1\r\nHost: h\r\ncontent-length: 7\r\n\r\n\r\n\r\nabc"
@@ -218,6 +225,30 @@ def test_the_sink_answers_each_request_once_however_it_arrives(cuts: list[int]) 
     for begin, end in zip(begins, [*begins[1:], len(sent)], strict=True):
         sink.data_received(sent[begin:end])
     assert answers.written.count(b"HTTP/1.1 200 OK\r\n") == 5
+
+
+async def test_the_sink_answers_late_and_in_order() -> None:
+    delay, connections = Delay(0.05), [Answers(), Answers()]
+    began = time.monotonic()
+    for sink, answers in zip((Sink(delay), Sink(delay)), connections, strict=True):
+        sink.connection_made(answers)
+        sink.data_received(REQUEST * 2)
+        assert answers.written == b""
+    for answers in connections:
+        await asyncio.wait_for(answers.are_written.wait(), 10)
+    assert time.monotonic() - began >= 0.049
+    assert [answers.written.count(b"200 OK") for answers in connections] == [2, 2]
+
+
+async def test_the_sink_leaves_a_connection_alone_that_was_closed_meanwhile() -> None:
+    delay, gone, there = Delay(0.001), Answers(), Answers()
+    for answers in (gone, there):
+        sink = Sink(delay)
+        sink.connection_made(answers)
+        sink.data_received(REQUEST)
+    gone.is_gone = True
+    await asyncio.wait_for(there.are_written.wait(), 10)
+    assert gone.written == b""
 
 
 @pytest.mark.parametrize("is_nginx_found", [True, False])
@@ -248,15 +279,20 @@ def test_the_server_answers_on_kept_connections(
 
 def test_a_peak_of_memory_is_the_client_s_own() -> None:
     own = bytearray(b"x" * 50_000_000)
-    used = pinned.run(["true"], core=min(os.sched_getaffinity(0)), environment={})
+    used = pinned.run(["true"], cores=os.sched_getaffinity(0), environment={})
     assert used.peak < len(own) / 2
+
+
+def test_the_time_of_a_process_is_told_with_its_children_s_and_without() -> None:
+    child = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    used = pinned.run([sys.executable, "-c", program], cores=os.sched_getaffinity(0), environment={})
+    assert used.cpu - used.own_cpu >= 0.25
 
 
 def test_a_client_that_fails_is_told_by_its_error() -> None:
     with pytest.raises(pinned.Failed, match=r"^ValueError: too odd$"):
-        pinned.run(
-            [sys.executable, "-c", "raise ValueError('too odd')"], core=min(os.sched_getaffinity(0)), environment={}
-        )
+        pinned.run([sys.executable, "-c", "raise ValueError('too odd')"], cores=os.sched_getaffinity(0), environment={})
 
 
 @pytest.mark.parametrize(
@@ -272,7 +308,7 @@ def test_bulkload_counts_only_where_it_sent_all_records_and_all_were_accepted(
     told = wire.prepare().told
     summary = {"records": {"accepted": accepted}, "requests": {"sent": sent}, "latency": {"p50": 0.1, "p99": 0.2}}
     with pytest.raises(pinned.Failed, match=complaint):
-        told(pinned.Used(json.dumps(summary), 1.0, 1.0, 1), ORDER)
+        told(pinned.Used(json.dumps(summary), 1.0, 1.0, 1.0, 1), ORDER)
 
 
 @pytest.mark.slow
