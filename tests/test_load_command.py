@@ -795,6 +795,7 @@ REFUSED = {
     "wait-lock": "soon",
     "min-records": "-1",
     "when-changed": "ignore",
+    "processes": "many",
     "transport": "pigeon",
     "progress": "loud",
     "quiet": "maybe",
