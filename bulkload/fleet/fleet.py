@@ -46,11 +46,8 @@ from bulkload.upload import IN_HAND, IN_HAND_PER_WORKER, Requests
 
 log = logging.getLogger("bulkload")
 
-# So many records count for a parcel until its uploader has read it.
-GUESSED = 600
-
-# Parcels in hand at the most: of each 256 KiB, so long as one of its records is not settled.
-PARCELS = 256
+# Bytes of parcels in hand at the most: one is kept whole, for an uploader that takes over, until all of it is settled.
+KEPT = 64 * 1024 * 1024
 
 # A lease is used within this time or given back: a short one under a cap, which has to hold in each second.
 LASTS = 1.0
@@ -120,6 +117,7 @@ class Fleet:
         self._claims = Claims()
         self._numbered = 0
         self._parcels: dict[int, Parcel] = {}
+        self._kept = 0
         self._holders: dict[int, Member] = {}
         # In the order of the source: those that were not entered yet, and what a lost uploader left.
         self._entering: deque[Parcel] = deque()
@@ -175,6 +173,7 @@ class Fleet:
         parcel.number = self._numbered
         self._numbered += 1
         self._parcels[parcel.number] = parcel
+        self._kept += parcel.size
         self._entering.append(parcel)
         self._hand(parcel, member)
         return True
@@ -219,7 +218,7 @@ class Fleet:
 
     def _roomy(self) -> Member | None:
         """The uploader that has least in hand, where it takes more."""
-        if len(self._parcels) >= PARCELS or not self._members:
+        if self._kept >= KEPT or not self._members:
             return None
         member = min(self._members, key=_in_hand)
         return member if member.in_hand < self._most_in_hand else None
@@ -227,7 +226,7 @@ class Fleet:
     def _hand(self, parcel: Parcel, member: Member) -> None:
         self._holders[parcel.number] = member
         member.parcels.add(parcel.number)
-        member.in_hand += GUESSED
+        member.in_hand += parcel.guess
         member.say(shipment(parcel.number, parcel.source, parcel.batch))
 
     # What uploaders say.
@@ -276,7 +275,7 @@ class Fleet:
         assert terms is not None
         assert claim is not None
         skipped = sorted(terms.skipped | self._settled_places(parcel, terms) if is_again else terms.skipped)
-        member.in_hand += terms.number - len(skipped) - GUESSED
+        member.in_hand += terms.number - len(skipped) - parcel.guess
         number = parcel.number
         member.say(Grant(number, terms.first, terms.number, skipped, self._claims.waits(number)))
         for each in self._claims.watched(number):
@@ -296,6 +295,7 @@ class Fleet:
 
     def _forget(self, parcel: Parcel) -> None:
         del self._parcels[parcel.number]
+        self._kept -= parcel.size
         self._holders.pop(parcel.number).parcels.discard(parcel.number)
 
     def _take(self, member: Member, report: Report) -> None:

@@ -4,7 +4,11 @@ from itertools import chain, repeat
 from typing import NamedTuple
 
 from bulkload.fleet.messages import Claim
+from bulkload.record import Origin
 from bulkload.source import Batch, Datum, Place
+
+# Bytes of a record, for a guess.
+USUAL_SIZE = 400
 
 
 class Terms(NamedTuple):
@@ -22,8 +26,9 @@ class Parcel:
     """Source objects of one source, from `start` on, until all their records are settled.
 
     It has a `number` once it was shipped, a `claim` once an uploader has read it, and `terms` once its turn came.
-    `buried` is where those of its source objects begin that are among the dead letters; `is_left` says that some of its
-    records are left for a later session.
+    `size` is what it holds in bytes, roughly, and `guess` how many records it may have. `buried` is where those of its
+    source objects begin that are among the dead letters; `is_left` says that some of its records are left for a later
+    session.
     """
 
     __slots__ = (
@@ -33,8 +38,10 @@ class Parcel:
         "batch",
         "buried",
         "claim",
+        "guess",
         "is_left",
         "number",
+        "size",
         "source",
         "start",
         "terms",
@@ -45,6 +52,12 @@ class Parcel:
         self.source = source
         self.batch = batch
         self.start = start
+        if batch.text is not None:
+            self.size = len(batch.text)
+            self.guess = 1 + self.size // USUAL_SIZE
+        else:
+            self.size = sum(Origin(source, datum, start).size for datum in batch.data)
+            self.guess = len(batch.data)
         self.claim: Claim | None = None
         self.terms: Terms | None = None
         self.buried: set[int] = set()
