@@ -219,6 +219,7 @@ def _add_others(cases: _Cases) -> None:
             names=given.names,
             factor=given.seconds_factor,
             workers=given.workers,
+            processes=given.processes,
             details=given.details,
         ),
         runs=None,
@@ -226,6 +227,7 @@ def _add_others(cases: _Cases) -> None:
     case.add_argument("names", nargs="*", metavar="NAME", help="only scenarios that have this in their name")
     case.add_argument("--seconds-factor", type=float, default=1.0, help="stretch all times, 0.1 to try out")
     case.add_argument("--workers", type=int, help="instead of what each scenario takes")
+    case.add_argument("--processes", type=int, default=1, help="uploading processes")
     case.add_argument("--details", type=Path, metavar="FOLDER", help="keep each one's statistics and summary as JSON")
 
     case = cases.note(

@@ -80,6 +80,7 @@ def measure(
     names: Sequence[str],
     factor: float,
     workers: int | None = None,
+    processes: int = 1,
     details: Path | None = None,
 ) -> None:
     """Print a row for each scenario that has one of `names` in its name, as soon as it is over.
@@ -97,7 +98,7 @@ def measure(
     missed = 0
     try:
         for scenario in chosen:
-            ran = _carry_out(scenario, folder, workers)
+            ran = _carry_out(scenario, folder, workers, processes)
             run = _counted(scenario, ran)
             verdict = _judged(scenario, ran, run)
             missed += not verdict.is_kept
@@ -127,7 +128,7 @@ def _judged(scenario: Scenario, ran: Ran, run: Run) -> Verdict:
     return verdict._replace(is_kept=False, words="; ".join(filter(None, (verdict.words, why))))
 
 
-def _carry_out(scenario: Scenario, folder: Path, workers: int | None) -> Ran:
+def _carry_out(scenario: Scenario, folder: Path, workers: int | None, processes: int) -> Ran:
     source, ledger = _source(folder, scenario.records or ENDLESS), folder / "one.ledger"
     machine, _, _ = os.getloadavg()
     before = _children()
@@ -135,7 +136,7 @@ def _carry_out(scenario: Scenario, folder: Path, workers: int | None) -> Ran:
         assert emulator.stdout is not None
         address = emulator.stdout.readline().strip()
         assert address, f"the emulator of {scenario.name} has not started"
-        load = ["load", str(source), "--ledger", str(ledger), "--json"]
+        load = ["load", str(source), "--ledger", str(ledger), "--json", "--processes", str(processes)]
         if workers is not None:
             load += ["--workers", str(workers)]
         if scenario.records is None:

@@ -215,7 +215,7 @@ def rounds(concurrency: Concurrency, latency: Callable[[int], float], *, seconds
         left = now + 1e-6
         now += passing
         for _ in range(number):
-            concurrency.answered(left, now)
+            concurrency.answered(left, now, 1, now - left)
 
 
 @pytest.mark.parametrize(("rate", "least"), [(1000, 0.04), (5000, 0.1), (8000, 0.005)])

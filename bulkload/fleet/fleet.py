@@ -6,34 +6,28 @@ but set arithmetic and the ledger's row.
 
 import asyncio
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Never, Protocol
 
+from bulkload.errors import Halt
 from bulkload.fleet.claims import Claims, Turn, unpacked
+from bulkload.fleet.leasing import LASTS, LATENESS, Leasing
 from bulkload.fleet.member import Member
 from bulkload.fleet.messages import (
-    Blocked,
     Broke,
     Cease,
     Claim,
     End,
     Ended,
-    Event,
-    Failed,
     FromUploader,
     Grant,
     Halted,
-    Lease,
-    Recall,
     Release,
     Report,
     Said,
     Settled,
-    Taken,
-    Throttled,
     Watch,
     Work,
     shipment,
@@ -41,7 +35,7 @@ from bulkload.fleet.messages import (
 from bulkload.fleet.parcel import Parcel, Terms
 from bulkload.ledger import ACCEPTED_COLUMNS, Value
 from bulkload.ledger.schema import POSITION_BITS
-from bulkload.pace import Pacer, Pauses
+from bulkload.pace import Pacer
 from bulkload.upload import IN_HAND, IN_HAND_PER_WORKER, Requests
 
 log = logging.getLogger("bulkload")
@@ -49,22 +43,14 @@ log = logging.getLogger("bulkload")
 # Bytes of parcels in hand at the most: one is kept whole, for an uploader that takes over, until all of it is settled.
 KEPT = 64 * 1024 * 1024
 
-# A lease is used within this time or given back: a short one under a cap, which has to hold in each second.
-LASTS = 1.0
-LATENESS = 0.02
-
-# An uploader that reports nothing for so many seconds has no leases any more, until it is heard of again: it reports
-# more often than that whatever happens, unless it stands still.
-SILENT = 1.0
+# How often those are looked for that have fallen silent, in seconds.
 LOOKED_EVERY = 0.25
-
-# Leases are made no more often than this, in seconds.
-SHORTEST = 0.002
 
 # After its grace an uploader has so many seconds to tell the rest.
 TELLS_WITHIN = 5.0
 
-# So many uploaders in a row may be lost before any has settled a record: then it is they, or what they are given.
+# So many uploaders that settled nothing may be lost, and one for each process, before another one settles something:
+# then it is they, or what they are given.
 MOST_LOST = 5
 
 # What all uploaders say is told once in this time.
@@ -77,6 +63,9 @@ class Books(Protocol):
     def enter(self, parcel: Parcel, claim: Claim) -> Terms:
         """A parcel was read, and all before it were entered: what of it may be sent. Nothing after what is left out."""
 
+    def cut(self, parcel: Parcel, rest: Parcel) -> None:
+        """What a parcel held behind what is left in it became a parcel of its own."""
+
     def accepted(self, rows: Sequence[Value]) -> None:
         """The hub queued records at once."""
 
@@ -85,7 +74,7 @@ class Books(Protocol):
 
 
 class Fleet:
-    """Uploaders, each in a process of its own, for as long as its ``async with`` block lasts.
+    """Uploaders, each in a process of its own, from `start` to `close`.
 
     `pacer` paces the sum of them. A bug, here or in an uploader, ends the group `tasks`; `stop` is called where the hub
     refuses the whole run. `ship` takes source objects, `drain` waits until all of them are settled.
@@ -106,14 +95,16 @@ class Fleet:
         self._number = number
         self._work = work
         self._books = books
-        self._pacer = pacer
         self._stop = stop
         self._tasks = tasks
         self._clock = clock
-        self._lasts = LATENESS if work.is_capped else LASTS
         self._most_in_hand = max(IN_HAND, IN_HAND_PER_WORKER * work.workers)
 
         self._members: list[Member] = []
+        lasts = LATENESS if work.is_capped else LASTS
+        self._leasing = Leasing(
+            self._members, pacer, lasts=lasts, is_accepted=work.was_accepted, clock=clock, broke=self._break
+        )
         self._claims = Claims()
         self._numbered = 0
         self._parcels: dict[int, Parcel] = {}
@@ -123,10 +114,8 @@ class Fleet:
         self._entering: deque[Parcel] = deque()
         self._left: deque[Parcel] = deque()
 
-        self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
-        self._is_accepted = work.was_accepted
         self._is_stopping = False
         self._is_full = False
         self._is_closed = False
@@ -149,7 +138,7 @@ class Fleet:
         return max([time.process_time(), *(member.processor for member in self._members)])
 
     async def start(self) -> None:
-        """Start the uploaders."""
+        """Start the uploaders; raises `Halt` where one cannot be started."""
         for _ in range(self._number):
             await self._hire()
         self._looking = self._tasks.create_task(self._look_for_silent())
@@ -157,8 +146,6 @@ class Fleet:
     async def close(self) -> None:
         """Let all uploaders go, at once where they are still at work."""
         self._is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
         await asyncio.gather(*(member.end() for member in self._members))
 
     # Shipping.
@@ -170,12 +157,8 @@ class Fleet:
         if self._is_full:
             return False
         assert member is not None
-        parcel.number = self._numbered
-        self._numbered += 1
-        self._parcels[parcel.number] = parcel
-        self._kept += parcel.size
         self._entering.append(parcel)
-        self._hand(parcel, member)
+        self._take_in(parcel, member)
         return True
 
     async def entered(self) -> None:
@@ -206,6 +189,7 @@ class Fleet:
         if self._is_stopping:
             return
         self._is_stopping = self._is_full = True
+        self._leasing.stop()
         if self._looking is not None:
             self._looking.cancel()
         for member in self._members:
@@ -256,6 +240,8 @@ class Fleet:
             # Nothing further was wanted meanwhile.
             return
         parcel.claim = claim
+        if claim.is_part:
+            self._cut(parcel, claim.objects)
         if parcel.terms is not None:
             self._grant(parcel, member, is_again=True)
             return
@@ -269,6 +255,22 @@ class Fleet:
                 self._want_nothing_more()
         if not self._entering:
             self._changed.set()
+
+    def _cut(self, parcel: Parcel, objects: int) -> None:
+        """What of a parcel was not read, since it has so many records, is another parcel."""
+        self._kept -= parcel.size
+        rest = parcel.cut(objects)
+        self._kept += parcel.size
+        self._entering.insert(self._entering.index(parcel) + 1, rest)
+        self._books.cut(parcel, rest)
+        self._take_in(rest, min(self._members, key=_in_hand))
+
+    def _take_in(self, parcel: Parcel, member: Member) -> None:
+        parcel.number = self._numbered
+        self._numbered += 1
+        self._parcels[parcel.number] = parcel
+        self._kept += parcel.size
+        self._hand(parcel, member)
 
     def _grant(self, parcel: Parcel, member: Member, *, is_again: bool = False) -> None:
         terms, claim = parcel.terms, parcel.claim
@@ -310,7 +312,7 @@ class Fleet:
             self._books.settled(parcel, settled)
         member.in_hand -= len(rows) // ACCEPTED_COLUMNS + len(report.settled)
         if rows or report.settled:
-            self._lost = 0
+            self._lost, member.has_settled = 0, True
         for turn in report.released:
             self._pass(self._claims.release(*turn))
         for number in report.finished:
@@ -320,69 +322,8 @@ class Fleet:
         requests.throttled += report.throttled
         requests.failed += report.failed
         requests.retried += report.retried
-        if report.accepted:
-            self._is_accepted = True
-        member.in_flight = report.in_flight
-        member.asked = report.asked
-        member.constraint = report.constraint
-        member.processor = report.processor
-        member.is_recalled = False
-        now = self._clock()
-        self._hear_again(member, now)
-        if report.given_back:
-            member.out -= report.given_back
-            self._pacer.give_back(report.given_back)
-        for event in report.events:
-            self._hear_of(member, event, now)
-        if rows and self._members[0] is not member:
-            # All have their turn at being first, while the hub takes what is sent.
-            self._members.append(self._members.pop(0))
-        self._lease(now)
+        self._leasing.hear(member, report, self._clock())
         self._changed.set()
-
-    def _hear_again(self, member: Member, now: float) -> None:
-        member.heard_at = now
-        if member.lapsed:
-            self._pacer.take_again(member.lapsed)
-            member.out += member.lapsed
-            member.lapsed = 0
-
-    async def _look_for_silent(self) -> None:
-        """Let the leases of those lapse of whom nothing is heard."""
-        while True:
-            await asyncio.sleep(LOOKED_EVERY)
-            now = self._clock()
-            for member in self._members:
-                if member.out and now - member.heard_at > SILENT:
-                    self._pacer.give_back(member.out)
-                    member.lapsed += member.out
-                    member.out = 0
-            self._lease(now)
-
-    def _hear_of(self, member: Member, event: Event, now: float) -> None:
-        pacer = self._pacer
-        match event:
-            case Taken(at, number):
-                member.out -= number
-                pacer.taken(at, now, number)
-            case Throttled(at, retry_after, is_its_own):
-                member.out -= 1
-                pacer.throttled(at, now, retry_after, is_its_own=is_its_own)
-                if not is_its_own:
-                    self._recall(member)
-            case Failed(at, retry_after):
-                member.out -= 1
-                pacer.failed(at, now, retry_after)
-            case Blocked():
-                pacer.block(now, Pauses(event.first, event.longest, event.growth, event.are_throttled))
-                self._recall(member)
-
-    def _recall(self, teller: Member) -> None:
-        """The hub throttles, as one of them tells: what the others were leased would be refused as well."""
-        for member in self._members:
-            if member is not teller and not member.is_recalled and member.out > member.in_flight:
-                member.is_recalled = True
-                member.say(Recall())
 
     def _pass(self, turn: Turn | None) -> None:
         """It is another parcel's turn with an id."""
@@ -413,63 +354,20 @@ class Fleet:
         self._said[said.form] = (member, now)
         log.log(said.level, "%s", said.line)
 
-    # Leases.
-
-    def _lease(self, now: float) -> None:
-        """Let requests leave, as many as the pacer allows now, and look again when it says so."""
-        if self._is_stopping:
-            return
-        pacer = self._pacer
-        leases: dict[Member, int] = {}
-        while waiting := [member for member in self._members if member.wants > 0]:
-            room = pacer.room(now)
-            if not room:
-                if pacer.wait != math.inf:
-                    self._look_again(pacer.wait)
-                break
-            for member in waiting:
-                number = min(member.wants, -(-room // len(waiting)), room)
-                if number <= 0:
-                    break
-                room -= number
-                pacer.leave(number)
-                member.leased += number
-                member.out += number
-                leases[member] = leases.get(member, 0) + number
-        else:
-            self._constrain(now)
-        for member, number in leases.items():
-            member.say(Lease(now, number, self._lasts, self._is_accepted))
-
-    def _constrain(self, now: float) -> None:
-        """It is not the pacer that keeps requests back: what most of the uploaders say that have something in hand."""
-        busy = [member for member in self._members if member.in_hand] or self._members
-        constraints = [member.constraint for member in busy if member.constraint is not None]
-        if constraints:
-            constraint = max(constraints, key=constraints.count)
-            if constraint == "in flight":
-                self._pacer.constrain("in flight", now)
-            else:
-                self._pacer.idle(now, is_resting=constraint == "rests")
-
-    def _look_again(self, delay: float) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(max(SHORTEST, delay), self._is_time)
-
-    def _is_time(self) -> None:
-        self._timer = None
-        try:
-            self._lease(self._clock())
-        except Exception as exc:  # noqa: BLE001 - nobody waits for what a callback raises
-            self._break(exc)
-
     # Uploaders come and go.
+
+    async def _look_for_silent(self) -> None:
+        while True:
+            await asyncio.sleep(LOOKED_EVERY)
+            self._leasing.look_for_silent(self._clock())
 
     async def _hire(self) -> None:
         member = Member(self._hear, self._lose)
         await member.start()
         self._members.append(member)
         member.say(self._work)
+        if not member.channel.is_open:
+            self._lose(member)
 
     def _lose(self, member: Member) -> None:
         """An uploader is gone."""
@@ -480,10 +378,16 @@ class Fleet:
             self._changed.set()
             return
         self._members.remove(member)
-        self._pacer.give_back(member.out)
+        self._leasing.lose(member)
         self.requests.failed += member.in_flight
-        self._lost += 1
-        self._left.extend(self._parcels[number] for number in sorted(member.parcels))
+        if not member.has_settled:
+            self._lost += 1
+        left = [parcel for number, parcel in self._parcels.items() if number in member.parcels]
+        for parcel in left:
+            if parcel.terms is None:
+                # Whoever takes it over claims it anew, and is granted it then.
+                parcel.claim = None
+        self._left.extend(left)
         self._tasks.create_task(self._replace(member))
 
     async def _replace(self, member: Member) -> None:
@@ -491,15 +395,24 @@ class Fleet:
         pid = member.pid
         status = await member.end()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        unread = next((parcel for parcel in self._left if parcel.claim is None), None)
+        where = f", reading lines {unread.start.line} to {unread.batch.end.line - 1}" if unread is not None else ""
         if self._is_stopping:
             return
-        if self._lost > MOST_LOST:
-            raise RuntimeError(f"uploaders end one after the other: the last one, {pid}, {how}")
+        if self._lost > MOST_LOST + self._number:
+            self._stop(
+                Halt.exit_code, f"processes that were to send end one after the other: the last one {how}{where}"
+            )
+            return
         log.warning("uploader %d %s: another one takes over what it had in hand", pid, how)
-        await self._hire()
+        try:
+            await self._hire()
+        except Halt as exc:
+            self._stop(exc.exit_code, str(exc))
+            return
         while self._left and self._members:
             self._hand(self._left.popleft(), min(self._members, key=_in_hand))
-        self._lease(self._clock())
+        self._leasing.lease(self._clock())
         self._changed.set()
 
     def _break(self, failure: Exception) -> None:

@@ -5,19 +5,27 @@ from collections import deque
 from collections.abc import Callable
 
 from bulkload.fleet.messages import Blocked, Event, Failed, Lease, Taken, Throttled
-from bulkload.pace import Concurrency, Constraint, Pauses
+from bulkload.pace import Constraint, Pauses
 
 # So much is asked for ahead that no connection is idle while the next lease is on its way: what leaves in this time, in
 # seconds, and this part of what may be in flight.
 AHEAD = 0.025
 PART_AHEAD = 0.25
 
+# Where nothing is leased, and only this part is still in flight of what was when it was told last, it is told at once.
+IDLE = 0.5
+
 # What leaves is counted over so many seconds.
 COUNTED_OVER = 0.05
 
 
+def most_leased(processes: int, workers: int) -> int:
+    """How many requests may be leased and not ended, where each process has at most so many in flight."""
+    return int(processes * workers * (1 + PART_AHEAD))
+
+
 class LeasedPace:
-    """When the next request may leave: by what was leased, and by what is in flight, which is each uploader's own.
+    """When the next request may leave: when it was leased, and while less than `workers` are in flight.
 
     The coordinator has to hear of `events`, and of so many requests that were leased and did not leave, `given_back`:
     `tell` is called when there is any of it, and `urge` for what cannot wait. `constraint` is what keeps the next
@@ -31,23 +39,24 @@ class LeasedPace:
         self.events: list[Event] = []
         self.given_back = 0
         self.constraint: Constraint | None = None
-        self._received = 0
-        self._asked = 0
+        self._workers = workers
         self._tell = tell
         self._urge = urge
-        self._concurrency = Concurrency(workers, now)
+        self._leases: deque[_Leased] = deque()
+        self._received = 0
+        self._in_flight = 0
+        # In flight when it was told last.
+        self._level = 0
         self._is_capped = is_capped
         self._left = 0
         self._left_since = now
         self._rate = 0.0
-        self._leases: deque[_Leased] = deque()
-        self._in_flight = 0
         # When the leases were made by which requests left that are in flight, by the time at which they left.
         self._made_at: dict[float, list[float]] = {}
         self._now = now
 
     def __repr__(self) -> str:
-        return f"<LeasedPace, {self.in_hand} leased, {self._in_flight} in flight, {self._concurrency!r}>"
+        return f"<LeasedPace, {self.in_hand} leased, {self._in_flight} of {self._workers} in flight>"
 
     @property
     def in_hand(self) -> int:
@@ -56,15 +65,14 @@ class LeasedPace:
 
     def asks(self, ready: int, now: float) -> int:
         """All requests that were ever leased, and as many more as could leave soon of those that are ready."""
-        limit = self._concurrency.limit
         seconds = now - self._left_since
         if seconds >= COUNTED_OVER:
             self._rate, self._left, self._left_since = self._left / seconds, 0, now
         # Under a cap what is asked for ahead would leave later than it was let.
-        ahead = 0 if self._is_capped else int(max(self._rate * AHEAD, limit * PART_AHEAD))
-        wanted = min(ready, max(0, limit - self._in_flight) + ahead)
-        self._asked = self._received + max(0, wanted - self.in_hand)
-        return self._asked
+        ahead = 0 if self._is_capped else int(min(self._rate * AHEAD, self._workers * PART_AHEAD))
+        wanted = min(ready, max(0, self._workers - self._in_flight) + ahead)
+        self._level = self._in_flight
+        return self._received + max(0, wanted - self.in_hand)
 
     def take(self, lease: Lease, now: float) -> None:
         """So many more may leave."""
@@ -89,18 +97,16 @@ class LeasedPace:
     def room(self, now: float) -> int:
         self._now = now
         self._let_lapse(now)
-        limit = self._concurrency.limit
-        if self._in_flight >= limit:
-            self._concurrency.bind()
+        if self._in_flight >= self._workers:
             self.constraint = "in flight"
             return 0
         if not self._leases:
             self.constraint = None
-            if self._asked <= self._received:
-                # All that was asked for has come.
+            if self._in_flight <= self._level * IDLE:
+                # Much was answered since the coordinator heard of it last.
                 self._urge()
             return 0
-        return min(limit - self._in_flight, self._leases[0].number)
+        return min(self._workers - self._in_flight, self._leases[0].number)
 
     def leave(self, number: int = 1) -> None:
         lease = self._leases[0]
@@ -109,6 +115,7 @@ class LeasedPace:
             self._leases.popleft()
         self._in_flight += number
         self._left += number
+        self._level = max(self._level, self._in_flight)
         # Of two leases whose requests left at once the first one counts.
         made_at = self._made_at.setdefault(self._now, [lease.at, 0])
         made_at[1] += number
@@ -119,13 +126,13 @@ class LeasedPace:
         self.recall()
 
     def taken(self, left: float, now: float, number: int = 1) -> None:
-        self._concurrency.answered(left, now, number)
-        at = self._ended(left, number)
+        at, latency = self._ended(left, number), now - left
         last = self.events[-1] if self.events else None
         if type(last) is Taken and last.at == at:
-            self.events[-1] = Taken(at, last.number + number)
+            last.latency += (latency - last.latency) * number / (last.number + number)
+            last.number += number
         else:
-            self.events.append(Taken(at, number))
+            self.events.append(Taken(at, number, latency))
             self._tell()
 
     def throttled(self, left: float, now: float, retry_after: float | None = None, *, is_its_own: bool = False) -> None:  # noqa: ARG002

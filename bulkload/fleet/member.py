@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from bulkload.errors import Halt
 from bulkload.fleet.messages import Channel, FromUploader, Message
 from bulkload.source.reading import in_thread
 
@@ -40,6 +41,7 @@ class Member:
         self.constraint: str | None = None
         self.is_recalled = False
         self.has_ended = False
+        self.has_settled = False
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -58,18 +60,22 @@ class Member:
         self.channel.send(message)
 
     async def start(self) -> None:
-        """Start the process; it ends with this one, at the latest."""
-        ours, theirs = socket.socketpair()
-        ours.settimeout(0)
-        with theirs:
-            self._process = _spawned(theirs.fileno())
+        """Start the process, which ends with this one at the latest; raises `Halt` where it cannot be started."""
+        try:
+            ours, theirs = socket.socketpair()
+            ours.settimeout(0)
+            with theirs:
+                self._process = _spawned(theirs.fileno())
+        except OSError as exc:
+            raise Halt(f"no further process can be started: {exc.strerror}; take fewer --processes") from exc
         await asyncio.get_running_loop().create_unix_connection(lambda: self.channel, sock=ours)
 
     async def end(self) -> int:
         """Let go of it, kill it if it is still there, and return its exit status."""
         self.channel.close()
         process = self._process
-        assert process is not None
+        if process is None:
+            return 0
         process.kill()
         return await in_thread(process.wait)
 

@@ -32,10 +32,14 @@ class Message(msgspec.Struct, array_like=True, tag=True, gc=False):
 
 
 class Work(Message):
-    """How records are read and sent, said first; `flags` are those of `Reading.kept`."""
+    """How records are read and sent, said first.
+
+    `flags` are those of `Reading.kept`, and `mapping` is the fingerprint of what they make.
+    """
 
     hub: Hub
     flags: dict[str, Any]
+    mapping: str
     transport: TransportName
     workers: int
     max_attempts: int
@@ -120,13 +124,16 @@ class Note(Message):
 
 
 class Claim(Message):
-    """A parcel was read: it has so many records. `digests` are those of their ids, eight bytes each.
+    """So many source objects of a parcel were read, and they have so many records.
 
-    `places` tells how many records each source object has, where it is not one each; `filtered` how many installations
-    the mapping left out.
+    Where `is_part`, there are more source objects, but they have too many records for one parcel. `digests` are those
+    of the records' ids, eight bytes each; `places` tells how many records each source object has, where it is not one
+    each; `filtered` how many installations the mapping left out.
     """
 
     parcel: int
+    objects: int
+    is_part: bool
     records: int
     digests: bytes
     places: list[int] | None
@@ -135,10 +142,11 @@ class Claim(Message):
 
 
 class Taken(Message):
-    """The hub took so many requests of the lease made at this time."""
+    """The hub took so many requests of the lease made at this time, after so many seconds in the mean."""
 
     at: float
     number: int
+    latency: float
 
 
 class Throttled(Message):
@@ -259,6 +267,11 @@ class Channel(asyncio.Protocol):
 
     def __repr__(self) -> str:
         return f"<Channel, {'open' if self._transport is not None else 'closed'}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other one may still hear and say something."""
+        return self._transport is not None
 
     def send(self, message: Message) -> None:
         """Say something, unless nobody hears it any more."""

@@ -1,5 +1,6 @@
 """Some consecutive source objects as they are shipped, and what became of them."""
 
+from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import NamedTuple
 
@@ -74,6 +75,16 @@ class Parcel:
         """Whether all its records are settled."""
         return self._is_settled and not self.is_left
 
+    def cut(self, objects: int) -> "Parcel":
+        """Keep so many of its source objects, and return a parcel of the others."""
+        data, places = self.batch.data, self._all_places()
+        first = places[objects]
+        rest = Parcel(self.source, _batch(data[objects:], places[objects:], self.batch.end), first)
+        self.batch = _batch(data[:objects], places[:objects], first)
+        self.size -= rest.size
+        self._places = places[:objects]
+        return rest
+
     def settle(self) -> None:
         """All its records that may be sent are settled: it need not be shipped again."""
         self._is_settled = True
@@ -82,11 +93,20 @@ class Parcel:
     def object_of(self, place: int) -> tuple[Datum, Place]:
         """The source object that a record came from, and where it begins."""
         assert self.claim is not None
-        if self._places is None:
-            self._places = [Place(offset, line) for _, offset, line in self.batch.placed()]
+        places = self._all_places()
         if self.claim.places is not None:
             if self._objects is None:
                 counted = enumerate(self.claim.places)
                 self._objects = list(chain.from_iterable(repeat(number, times) for number, times in counted))
             place = self._objects[place]
-        return self.batch.data[place], self._places[place]
+        return self.batch.data[place], places[place]
+
+    def _all_places(self) -> list[Place]:
+        """Where each of its source objects begins."""
+        if self._places is None:
+            self._places = [Place(offset, line) for _, offset, line in self.batch.placed()]
+        return self._places
+
+
+def _batch(data: Sequence[Datum], places: list[Place], end: Place) -> Batch:
+    return Batch(data, [place.line for place in places], [place.offset for place in places], end)

@@ -15,7 +15,7 @@ from typing import Any, Never
 import msgspec
 
 from bulkload.client import transport_for
-from bulkload.errors import BulkloadError, Halt, as_one_failure
+from bulkload.errors import BulkloadError, Halt, InputError, as_one_failure
 from bulkload.fleet.claims import Turn, digest, packed
 from bulkload.fleet.leases import LeasedPace
 from bulkload.fleet.messages import (
@@ -58,6 +58,9 @@ REPORT_EVERY = 0.01
 
 # One that has nothing to tell says so: that it is there.
 REPORT_AT_LEAST = 0.25
+
+# A parcel ends after the source object that gives it so many records: with some mappings one gives thousands.
+MOST_MADE = 4000
 
 _ORIGIN = attrgetter("origin")
 
@@ -110,6 +113,7 @@ class Uploader:
         self._ended = asyncio.Event()
         self._tasks: asyncio.TaskGroup
         self._working: list[asyncio.Task[None]] = []
+        self._is_of_use = False
         self._does: dict[type[Message], Callable[[Any], None]] = {
             Work: self._begin,
             Shipment: self._read,
@@ -165,9 +169,10 @@ class Uploader:
 
     def _hear(self, message: FromCoordinator) -> None:
         try:
-            self._does[type(message)](message)
+            if self._is_of_use or isinstance(message, Work | End):
+                self._does[type(message)](message)
         except BulkloadError as exc:
-            self._channel.send(Halted(exc.exit_code, str(exc)))
+            self._channel.send(Halted(Halt.exit_code, f"a process that was to send cannot begin: {exc}"))
         except Exception as exc:  # noqa: BLE001 - a bug: nobody waits for what a callback raises
             self._tasks.create_task(_raised(exc))
 
@@ -178,6 +183,8 @@ class Uploader:
     def _begin(self, work: Work) -> None:
         now = time.monotonic()
         self._intake = Reading.of(work.flags).intake(api_version=work.api_version)
+        if self._intake.fingerprint != work.mapping:
+            raise InputError("the mapping has changed since the run began; run it again with a mapping that stays")
         ca_file = Path(work.ca_file) if work.ca_file is not None else None
         self._pace = LeasedPace(
             workers=work.workers, is_capped=work.is_capped, now=now, tell=self._tell, urge=self._urge
@@ -200,6 +207,7 @@ class Uploader:
             traits=work.traits,
         )
         self._working.append(self._tasks.create_task(self._admit()))
+        self._is_of_use = True
 
     def _lease(self, lease: Lease) -> None:
         self._pace.take(lease, time.monotonic())
@@ -218,9 +226,10 @@ class Uploader:
         self._tasks.create_task(self._stop(end.grace))
 
     async def _stop(self, grace: float) -> None:
-        await self._upload.stop(grace)
-        await self._transport.close()
-        self._report()
+        if self._is_of_use:
+            await self._upload.stop(grace)
+            await self._transport.close()
+            self._report()
         self._channel.send(Ended())
         self._ended.set()
 
@@ -233,7 +242,10 @@ class Uploader:
         filtered = 0
         leaves_texts, record, records = self._intake.leaves_texts, self._intake.record, self._intake.records
         data = shipment.data
-        for datum in split(Chunk(data, START, START)).data if isinstance(data, bytes) else data:
+        objects = split(Chunk(data, START, START)).data if isinstance(data, bytes) else data
+        for datum in objects:
+            if len(made) >= MOST_MADE:
+                break
             before = len(made)
             if type(datum) is bytes and leaves_texts:
                 made.append(record(datum))
@@ -252,7 +264,18 @@ class Uploader:
         number = shipment.parcel
         self._parcels[number] = Parcel(number, shipment.source, made)
         digests = packed([digest(each.id) for each in made if type(each) is Installation])
-        self._channel.send(Claim(number, len(made), digests, None if is_plain else places, filtered, _notes(made)))
+        self._channel.send(
+            Claim(
+                number,
+                len(places),
+                len(places) < len(objects),
+                len(made),
+                digests,
+                None if is_plain else places,
+                filtered,
+                _notes(made),
+            )
+        )
 
     def _enter(self, grant: Grant) -> None:
         """Take the records of a parcel that may be sent."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bulkload.client import transport_for
 from bulkload.client.open_files import connections_within_limit
-from bulkload.fleet import LATENESS, Books, Fleet, Work
+from bulkload.fleet import LATENESS, Books, Fleet, Work, most_leased
 from bulkload.hub import Hub
 from bulkload.load.session import LiveSession
 from bulkload.load.settings import Settings
@@ -61,19 +61,25 @@ class InProcess:
 
 
 class InProcesses:
-    """A fleet of uploaders; `books` is the supply of what they send.
+    """A fleet of uploaders; `books` is the supply of what they send, `mapping` the fingerprint of their mapping.
 
     Raises `InputError` for a transport that cannot be used.
     """
 
-    def __init__(self, number: int, hub: Hub, settings: Settings, reading: Reading, books: Books) -> None:
+    def __init__(
+        self, number: int, hub: Hub, settings: Settings, reading: Reading, books: Books, *, mapping: str
+    ) -> None:
         self.processes = number
         self._hub = hub
         self._settings = settings
         self._reading = reading
+        self._mapping = mapping
         self._books = books
         self._fleet: Fleet | None = None
         self._workers = connections_within_limit(settings.workers)
+        self.pacer = Pacer(
+            cap=settings.rate, workers=most_leased(number, self._workers), now=time.monotonic(), lateness=LATENESS
+        )
         ca_file = Path(settings.ca_file).absolute() if settings.ca_file is not None else None
         self._ca_file = str(ca_file) if ca_file is not None else None
         # Nothing is sent over it: what cannot be used is refused here, before there are others.
@@ -81,7 +87,6 @@ class InProcesses:
             hub, settings.transport, connections=self._workers, api_version=settings.api_version, ca_file=ca_file
         )
         self.transport = self._transport.name
-        self.pacer = Pacer(cap=settings.rate, workers=None, now=time.monotonic(), lateness=LATENESS)
 
     def __repr__(self) -> str:
         return f"<InProcesses, {self.processes} over {self.transport}>"
@@ -91,6 +96,7 @@ class InProcesses:
         work = Work(
             hub=self._hub,
             flags=self._reading.kept(),
+            mapping=self._mapping,
             transport=settings.transport,
             workers=self._workers,
             max_attempts=settings.max_attempts,

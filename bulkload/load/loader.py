@@ -111,7 +111,8 @@ class Loader(Job):
             carriage = InProcess(hub, settings)
             return await self._carry_out(ledger, state, taken, carriage, dead_letters, resume=self._resume)
         shipped = Shipped(self._sources, **given)
-        fleet = InProcesses(self._processes, hub, settings, self._reading, shipped)
+        mapping = self._intake.fingerprint
+        fleet = InProcesses(self._processes, hub, settings, self._reading, shipped, mapping=mapping)
         return await self._carry_out(ledger, state, shipped, fleet, dead_letters, resume=self._resume)
 
     def _skipped(self, before: State) -> int:

@@ -120,6 +120,10 @@ class Shipped(Unsettled[Fleet]):
             self._session.bury(Origin(parcel.source, datum, where), first + place, outcome, detail or "")
         return where
 
+    def cut(self, parcel: Parcel, rest: Parcel) -> None:
+        parcels = self._ways[parcel.source].parcels
+        parcels.insert(parcels.index(parcel) + 1, rest)
+
     def accepted(self, rows: Sequence[Value]) -> None:
         microseconds = rows[LATENCY_COLUMN::ACCEPTED_COLUMNS]
         self._session.keep(rows, [latency * 1e-6 for latency in microseconds])  # type: ignore[operator]

@@ -45,11 +45,11 @@ class Concurrency:
         """The limit kept a request back."""
         self._is_bound = True
 
-    def answered(self, left: float, now: float, number: int = 1) -> None:
-        """The hub answered so many requests that had left then."""
+    def answered(self, left: float, now: float, number: int, latency: float) -> None:
+        """The hub answered so many requests that had left then, after so many seconds."""
         if left < self._counts_from:
             return
-        self._latencies.extend([now - left] * number)
+        self._latencies.extend([latency] * number)
         seconds = now - self._began
         if len(self._latencies) >= ANSWERS and seconds >= SECONDS:
             latency = median(self._latencies)

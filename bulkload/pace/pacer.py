@@ -23,15 +23,15 @@ class Pacer:
     """When the next request may leave.
 
     `cap` is in requests per second, of which each may leave up to `lateness` seconds after it was let; `workers` is the
-    most that may be in flight, None where others see to that. Every request is told by `leave`, and its end by one of
-    `taken`, `throttled` and `failed`, with the times at which it left and ended.
+    most that may be in flight. Every request is told by `leave`, and its end by one of `taken`, `throttled` and
+    `failed`, with the times at which it left and ended.
     """
 
-    def __init__(self, *, cap: float | None = None, workers: int | None, now: float, lateness: float = 0.0) -> None:
+    def __init__(self, *, cap: float | None = None, workers: int, now: float, lateness: float = 0.0) -> None:
         self._held: defaultdict[Constraint, float] = defaultdict(float)
         self._cap = Cap(cap, lateness=lateness) if cap is not None else None
         self._rate = AdaptiveRate(now)
-        self._concurrency = Concurrency(workers, now) if workers is not None else None
+        self._concurrency = Concurrency(workers, now)
         self._constraint: Constraint | None = None
         self._constrained_at = now
         self._was_throttled = False
@@ -39,7 +39,7 @@ class Pacer:
         self.wait = math.inf
 
     def __repr__(self) -> str:
-        return f"<Pacer {self._rate!r}, {self._cap or 'no cap'}, {self._concurrency or 'no limit'}>"
+        return f"<Pacer {self._rate!r}, {self._cap or 'no cap'}, {self._concurrency!r}>"
 
     @property
     def ceiling(self) -> float | None:
@@ -48,10 +48,10 @@ class Pacer:
 
     def room(self, now: float) -> int:
         """How many requests may leave now; with 0, `wait` tells when to look again."""
-        rate, concurrency = self._rate, self._concurrency
+        rate, limit = self._rate, self._concurrency.limit
         in_flight = rate.in_flight
-        if concurrency is not None and in_flight >= concurrency.limit:
-            concurrency.bind()
+        if in_flight >= limit:
+            self._concurrency.bind()
             return self._full("in flight", now, math.inf)
         if in_flight >= rate.most_in_flight:
             return self._full("throttling" if rate.is_throttled else "ramp", now, math.inf)
@@ -60,7 +60,7 @@ class Pacer:
         if self._cap is not None:
             delay = self._cap.delay()
             return self._full("cap", now, delay) if delay else 1
-        return rate.room if concurrency is None else min(concurrency.limit - in_flight, rate.room)
+        return min(limit - in_flight, rate.room)
 
     def _full(self, constraint: Constraint, now: float, wait: float) -> int:
         self.wait = max(SHORTEST_DELAY, wait)
@@ -88,11 +88,13 @@ class Pacer:
         """So many of those that were given back did leave, or may have."""
         self._rate.take_again(number)
 
-    def taken(self, left: float, now: float, number: int = 1) -> None:
-        """The hub took so many requests: it accepted their records, or refused them for the records' sake."""
+    def taken(self, left: float, now: float, number: int = 1, *, latency: float | None = None) -> None:
+        """The hub took so many requests: it accepted their records, or refused them for the records' sake.
+
+        `latency` is how long that took, where it is not all the time since they left.
+        """
         self._rate.taken(left, now, number)
-        if self._concurrency is not None:
-            self._concurrency.answered(left, now, number)
+        self._concurrency.answered(left, now, number, now - left if latency is None else latency)
 
     def throttled(self, left: float, now: float, retry_after: float | None = None, *, is_its_own: bool = False) -> None:
         """The hub refused a request for its own sake, and may have said for how many seconds.

@@ -143,7 +143,9 @@ class Meter:
             self.peak = max(self.peak, self.rate)
         busy = (processor - self._processor) / seconds
         within = {one: seconds - self._held.get(one, 0.0) for one, seconds in held.items()}
-        self._limits[self._limit(within, busy=busy, is_reading=is_reading)] += 1
+        if sent or any(within.values()):
+            # Before anybody could send, nothing was limited.
+            self._limits[self._limit(within, busy=busy, is_reading=is_reading)] += 1
         self._held = dict(held)
         self.last = Sample(
             at=now(),
