@@ -225,9 +225,11 @@ class Upload(Generic[C]):
         """The pacer may have room by now."""
         self._pump()
 
-    def was_accepted(self) -> None:
-        """The hub accepted something that was sent by others."""
-        self._history.was_accepted = True
+    def others_reached(self, *, is_accepted: bool) -> None:
+        """The hub has answered others in this session; `is_accepted` says whether it accepted something in the run."""
+        if self._history.reach is Reach.UNKNOWN:
+            self._history.answered()
+        self._history.was_accepted |= is_accepted
 
     def stop_sending(self) -> None:
         """From now on no request leaves; what waits or rests stays unsettled."""

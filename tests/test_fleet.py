@@ -481,7 +481,7 @@ class TestALease:
         assert pace.room(0.0) == 0
         assert told == ["urge"]
         assert pace.asks(20, 0.0) == 8
-        pace.take(Lease(100.0, 3, 1.0, False), 0.0)
+        pace.take(Lease(100.0, 3, 1.0, True, False), 0.0)
         assert pace.room(0.1) == 3
         pace.leave(3)
         pace.taken(0.1, 0.225)
@@ -492,13 +492,13 @@ class TestALease:
 
     def test_that_is_not_used_in_time_is_given_back(self, told: list[str]) -> None:
         pace = self.pace(told)
-        pace.take(Lease(0.0, 5, 1.0, False), 0.5)
+        pace.take(Lease(0.0, 5, 1.0, True, False), 0.5)
         assert pace.room(1.5) == 0
         assert (pace.given_back, pace.in_hand) == (5, 0)
 
     def test_is_given_back_where_the_hub_throttles(self, told: list[str]) -> None:
         pace = self.pace(told)
-        pace.take(Lease(0.0, 5, 1.0, False), 0.0)
+        pace.take(Lease(0.0, 5, 1.0, True, False), 0.0)
         assert pace.room(0.1) == 5
         pace.leave(1)
         pace.throttled(0.1, 0.2, 3.0)
@@ -507,7 +507,7 @@ class TestALease:
 
     def test_of_what_is_throttled_for_its_own_sake_is_kept(self, told: list[str]) -> None:
         pace = self.pace(told)
-        pace.take(Lease(0.0, 5, 1.0, False), 0.0)
+        pace.take(Lease(0.0, 5, 1.0, True, False), 0.0)
         assert pace.room(0.1) == 5
         pace.leave(1)
         pace.throttled(0.1, 0.2, is_its_own=True)
@@ -517,7 +517,7 @@ class TestALease:
     def test_is_asked_for_ahead_unless_there_is_a_cap(self, told: list[str], is_capped: bool, asked: int) -> None:
         pace = self.pace(told, is_capped=is_capped)
         for number in range(10):
-            pace.take(Lease(0.0, 8, 1.0, False), number * 0.01)
+            pace.take(Lease(0.0, 8, 1.0, True, False), number * 0.01)
             assert pace.room(number * 0.01) == 8
             pace.leave(8)
             pace.taken(number * 0.01, number * 0.01 + 0.005, 8)
@@ -526,7 +526,7 @@ class TestALease:
 
     def test_is_asked_for_at_once_where_half_of_what_was_in_flight_has_ended(self, told: list[str]) -> None:
         pace = self.pace(told)
-        pace.take(Lease(0.0, 4, 1.0, False), 0.0)
+        pace.take(Lease(0.0, 4, 1.0, True, False), 0.0)
         assert pace.room(0.0) == 4
         pace.leave(4)
         pace.taken(0.0, 0.1)

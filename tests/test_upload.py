@@ -846,6 +846,34 @@ async def test_a_hub_that_is_reached_a_second_late_is_reached(number: int) -> No
 
 
 @virtually
+async def test_a_hub_that_others_have_reached_is_away_for_a_while() -> None:
+    hub = Hub(lambda request: NO_CONNECTION if request.began < 30.0 else OK)
+    async with uploading(hub) as desk:
+        desk.upload.others_reached(is_accepted=True)
+        await desk.carry(records(50))
+    assert desk.halts == []
+    assert desk.outcomes == {Outcome.ACCEPTED: 50}
+
+
+@virtually
+async def test_that_others_reach_a_hub_does_not_hide_that_it_is_gone() -> None:
+    hub = Hub(lambda request: OK if request.began < 0.1 else NO_CONNECTION, latency=lambda _: 0.01)
+    async with uploading(hub) as desk:
+        carrying = asyncio.create_task(desk.carry(records(3000)))
+        for _ in range(100):
+            desk.upload.others_reached(is_accepted=True)
+            await asyncio.sleep(0.05)
+        sent = len(hub.requests)
+        for _ in range(200):
+            desk.upload.others_reached(is_accepted=True)
+            await asyncio.sleep(0.05)
+        # One at a time asks for it by now, each after a longer pause.
+        assert len(hub.requests) - sent <= 10
+        await desk.upload.stop(0)
+        await carrying
+
+
+@virtually
 async def test_an_untrusted_hub_halts_at_once_and_names_ca_file() -> None:
     hub = Hub(always(UNTRUSTED))
     desk = await halted(hub)

@@ -101,6 +101,23 @@ async def test_a_name_is_looked_up_once_for_connections_that_open_together(
     assert names.asked == 1
 
 
+async def test_a_look_up_that_has_just_ended_gives_what_it_found_to_whoever_asks_then(
+    name_server: Callable[[Names], None],
+) -> None:
+    names = Names(["127.0.0.1"])
+    name_server(names)
+    listening = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with listening:
+        addresses = Addresses("hub.example", listening.sockets[0].getsockname()[1])
+        first = asyncio.create_task(addresses.connected())
+        while addresses._lookup is None or not addresses._lookup.done():  # noqa: ASYNC110 - turn by turn
+            await asyncio.sleep(0)
+        # Nobody has had a turn since it ended, not even whoever keeps what it found.
+        (await addresses.connected()).close()
+        (await first).close()
+        await addresses.close()
+
+
 async def test_a_name_is_looked_up_again_and_a_look_up_that_fails_takes_nothing_away(
     name_server: Callable[[Names], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ class Leasing:
         self._members = members
         self._pacer = pacer
         self._lasts = lasts
+        self._is_reached = False
         self._is_accepted = is_accepted
         self._clock = clock
         self._broke = broke
@@ -57,6 +58,8 @@ class Leasing:
 
     def hear(self, member: Member, report: Report, now: float) -> None:
         """One of them has reported: what it told of its requests, and what it wants."""
+        if report.accepted or report.rejected or report.throttled:
+            self._is_reached = True
         if report.accepted:
             self._is_accepted = True
             if self._members[0] is not member:
@@ -141,7 +144,7 @@ class Leasing:
         else:
             self._constrain(now)
         for member, number in leases.items():
-            member.say(Lease(now, number, self._lasts, self._is_accepted))
+            member.say(Lease(now, number, self._lasts, self._is_reached, self._is_accepted))
 
     def _constrain(self, now: float) -> None:
         """It is not the pacer that keeps requests back: what most of the uploaders say that have something in hand."""

@@ -89,12 +89,14 @@ class Watch(Message):
 class Lease(Message):
     """So many requests may leave, within `lasts` seconds after it was made: what is left of it then is given back.
 
-    `is_accepted` says that the hub has accepted something in the run's life.
+    `is_reached` says that the hub has answered in this session, `is_accepted` that it has accepted something in the
+    run's life.
     """
 
     at: float
     number: int
     lasts: float
+    is_reached: bool
     is_accepted: bool
 
 

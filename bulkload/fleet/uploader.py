@@ -211,8 +211,8 @@ class Uploader:
 
     def _lease(self, lease: Lease) -> None:
         self._pace.take(lease, time.monotonic())
-        if lease.is_accepted:
-            self._upload.was_accepted()
+        if lease.is_reached:
+            self._upload.others_reached(is_accepted=lease.is_accepted)
         self._upload.resume()
         self._tell()
 

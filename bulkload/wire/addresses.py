@@ -49,7 +49,8 @@ class Addresses:
             self._lookup.add_done_callback(self._take)
         if not self._found:
             assert self._lookup is not None
-            await asyncio.shield(self._lookup)
+            # What it found itself: it may be over, and `_take` have its turn after this.
+            return await asyncio.shield(self._lookup)
         # A name server that fails or hangs for a while takes nothing away.
         return self._found
 
