@@ -240,3 +240,30 @@ def test_a_pacer_tells_its_state() -> None:
         "<Pacer <AdaptiveRate ramps at 500/s>, <Cap 2000/s>, <Concurrency 8 of 8>>"
     )
     assert "no cap" in repr(Pacer(workers=8, now=0.0))
+
+
+@pytest.mark.parametrize("looks", [0.0, 0.125, 0.03], ids=["at its own times", "by two others", "by eight others"])
+def test_a_rate_grows_again_however_often_others_look_at_it(looks: float) -> None:
+    now, sent = 0.0, 0
+    pacer = Pacer(workers=800, now=now)
+    # The first request is throttled: one at a time goes then, and the rate begins anew at one a second.
+    pacer.leave()
+    pacer.throttled(now, 0.001)
+    on_their_way: list[tuple[float, float]] = []
+    while now < 60:
+        for left, answered in [each for each in on_their_way if each[1] <= now]:
+            on_their_way.remove((left, answered))
+            pacer.taken(left, now)
+        room = pacer.room(now)
+        if room:
+            pacer.leave(room)
+            sent += room
+            on_their_way += [(now, now + 0.002)] * room
+        nexts = [answered for _, answered in on_their_way]
+        nexts.append(now + (0.001 if room else pacer.wait))
+        if looks:
+            nexts.append((int(now / looks + 1e-6) + 1) * looks)
+        now = max(now + 1e-4, min(nexts))
+        if sent > 5000:
+            return
+    pytest.fail(f"{sent} requests in a minute")

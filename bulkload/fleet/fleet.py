@@ -292,6 +292,8 @@ class Fleet:
         """What was shipped and not entered yet is not wanted."""
         for parcel in self._entering:
             self._forget(parcel)
+            if parcel in self._left:
+                self._left.remove(parcel)
         self._entering.clear()
         self._is_full = True
 

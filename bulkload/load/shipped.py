@@ -132,7 +132,7 @@ class Shipped(Unsettled[Fleet]):
         assert parcel.terms is not None
         first, place, outcome = parcel.terms.first, settled.place, settled.outcome
         detail, where = settled.detail, None
-        if self._session.is_stopping and outcome in (Outcome.INVALID, Outcome.SUPERSEDED):
+        if self._session.is_stopping and outcome is Outcome.INVALID:
             # As if it had not been read any more.
             parcel.is_left = True
             return

@@ -74,8 +74,10 @@ ROUND_TRIPS = 2
 LONGEST_ROUND_TRIPS = 4
 LONGEST_WAIT = 0.5
 
-# The rate of answers is taken over this time; a latency counts so much in their mean.
+# The rate of answers is taken over this time, or that of so many requests where they are rare: with none in it the
+# rate could not grow. A latency counts so much in their mean.
 ANSWERS_OVER = 0.1
+ANSWERS_AT_LEAST = 3.0
 WEIGHT = 0.05
 
 # A hub whose latency has risen to so many times the least is loaded: the rate grows by this part of its pace. What the
@@ -339,7 +341,7 @@ class AdaptiveRate:
         is_pressed, self._is_pressed = self._is_pressed, False
         self._takings.forget(now)
         self._ceiling.pass_by(now - self._latency, self._takings.total)
-        if (over := now - self._answers_since) >= ANSWERS_OVER:
+        if (over := now - self._answers_since) >= max(ANSWERS_OVER, ANSWERS_AT_LEAST / self.rate):
             self._answer_rate = self._answers / over
             self._answers, self._answers_since = 0, now
         if self._episode is not None:
