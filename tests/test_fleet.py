@@ -317,6 +317,14 @@ class TestAnUploader:
         assert "end one after the other: the last one ended with status 9, reading lines 1 to 10" in ran.err
         assert not hub.puts
 
+    def test_whose_function_is_interrupted_ends_the_run_as_an_interrupt_does(self, tmp_path: Path) -> None:
+        (tmp_path / "own.py").write_text("def transform(row):\n    raise KeyboardInterrupt\n")
+        write(tmp_path / "d.ndjson", names("interrupted", 10))
+        with RecordingHub() as hub:
+            load = ("load", "d.ndjson", "--processes", "2", "--transform", "own.py")
+            ran = run(*load, cwd=tmp_path, env=hub.env)
+        assert ran.code == 130, ran.err
+
     @pytest.mark.parametrize("text", [None, "def transform(row):\n    yield {}\n"], ids=["is gone", "is another"])
     def test_whose_mapping_has_changed_meanwhile_is_refused(self, tmp_path: Path, text: str | None) -> None:
         function = tmp_path / "own.py"

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 import socket
 import time
 import traceback
@@ -173,6 +174,9 @@ class Uploader:
                 self._does[type(message)](message)
         except BulkloadError as exc:
             self._channel.send(Halted(Halt.exit_code, f"a process that was to send cannot begin: {exc}"))
+        except KeyboardInterrupt:
+            # A user's function raised it; it would end the loop, as it does where there is one process.
+            self._channel.send(Halted(128 + signal.SIGINT, "a user's function raised KeyboardInterrupt"))
         except Exception as exc:  # noqa: BLE001 - a bug: nobody waits for what a callback raises
             self._tasks.create_task(_raised(exc))
 
