@@ -31,6 +31,7 @@ from tests.processes import (
     CONNECTION_STRING,
     KEY,
     OK,
+    PATIENCE,
     Forks,
     Put,
     RecordingHub,
@@ -267,7 +268,7 @@ class TestAnUploader:
                 target = len(hub.puts) + dice.choice([1, 100, 400])
                 hub.wait_for(target)
                 os.kill(dice.choice(uploaders(started)), signal.SIGKILL)
-            ran = started.finish()
+            ran = started.finish(within=4 * PATIENCE)
             assert hub.installations == last_valid(tmp_path / "d.ndjson"), f"seed {seed}"
         assert ran.code == 1, ran.err
         assert ran.err.count("was killed by signal 9: another one takes over") == 6, ran.err
