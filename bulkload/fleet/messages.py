@@ -1,8 +1,8 @@
 """What a coordinator and its uploaders say to each other, and how it goes over a stream.
 
-A message is its length in four bytes, and MessagePack of one of these classes. Nothing in it names a file, an object or
-a clock that only one of them has, but for the certificate authority and a mapping's file: so an uploader may stand on
-another machine. Times are in seconds; `at` of a lease is the coordinator's own and is only ever given back to it.
+A message is its length in four bytes, and MessagePack of one of these classes. An uploader on another machine would
+need two things of the coordinator's beside them: the files of a certificate authority and of a mapping, and its clock,
+by which a lease lapses. Times are in seconds.
 """
 
 import asyncio
