@@ -3,12 +3,13 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import trustme
 import uvloop
 
+from tests.processes import Forks
 from tests.serving import Security
 
 # What rides on the loop's own transports is tested on both loops that there are.
@@ -26,6 +27,13 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], a
     if item.path.stem in ON_BOTH_LOOPS:
         factories["uvloop"] = uvloop.new_event_loop
     return factories
+
+
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Forks]:
+    """Runs commands in forks of one process that has imported bulkload."""
+    with Forks() as forks:
+        yield forks
 
 
 @pytest.fixture(scope="session")

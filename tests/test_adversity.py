@@ -3,7 +3,7 @@
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,6 @@ THROTTLES = {
     "bare 403": Reply(403),
     "403 that says nothing": refusal(403, "Forbidden"),
 }
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
 
 
 def first_time(reply: Reply, *, every: int) -> Callable[[Put], Reply]:

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ KEYS = {
     "schema", "outcome", "exit_code", "reason", "records", "rules", "platforms", "tags", "duplicates", "load",
     "warnings", "shown", "elapsed", "sources", "invalid_file",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
 
 
 class TestTheReport:

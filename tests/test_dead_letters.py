@@ -261,12 +261,6 @@ def test_where_they_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert len(str(failure.value).splitlines()) == 1
 
 
-@pytest.fixture(scope="module")
-def commands() -> Iterable[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.fixture
 def recording() -> Iterable[RecordingHub]:
     with RecordingHub(lambda put: refusal(400, "Bad tag.") if b"refused" in put.body else refusal(200, "")) as hub:

@@ -2,7 +2,6 @@
 
 import signal
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,6 @@ import pytest
 
 from bulkload.hub import Hub
 from tests.processes import Case, EmulatedHub, Forks, counts, free_port, names, write
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
 
 
 class TestTheProgram:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,12 +50,6 @@ from tests.processes import (
 )
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="one process is all that there is")
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
 
 
 def uploaders(started: Started) -> list[int]:

@@ -44,12 +44,6 @@ SOFT = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 AWKWARD = "my 'new' #1 devices?100%.ndjson"
 
 
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.fixture
 def slow_hub() -> Iterator[RecordingHub]:
     """A hub that gives every test time to interrupt: 64 workers bring it some 3,000 requests a second."""

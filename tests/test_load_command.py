@@ -52,12 +52,6 @@ else:
 
 
 @pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
-@pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedHub]:
     with EmulatedHub(cwd=tmp_path_factory.mktemp("emulator")) as hub:
         yield hub

@@ -17,12 +17,6 @@ from tests.processes import NOBODY, EmulatedHub, Forks, Put, RecordingHub, Reply
 CHANNELS = 60
 
 
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[EmulatedHub]:
     """A hub of devices with two old registrations each, a Gcm device among them."""

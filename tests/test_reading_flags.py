@@ -15,12 +15,6 @@ Bodies = dict[str, dict[str, Any]]
 PLAIN: dict[str, Any] = {"installationId": "a", "platform": "gcm", "pushChannel": "t"}
 
 
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.fixture
 def recording() -> Iterator[RecordingHub]:
     with RecordingHub() as hub:

@@ -122,12 +122,6 @@ class Bulkload:
         return [Registration.of_fields(json.loads(line)) for line in lines]
 
 
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.fixture
 def bulkload(commands: Forks, hub: EmulatedHub, tmp_path: Path) -> Bulkload:
     return Bulkload(commands, hub, tmp_path)

@@ -41,12 +41,6 @@ HELD = [
 ]
 
 
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.fixture(scope="module", params=["2018", "2023"])
 def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedHub]:
     with EmulatedHub("--dialect", request.param, cwd=tmp_path_factory.mktemp("hub")) as hub:

@@ -40,12 +40,6 @@ ONCE = ("--max-attempts", "1")
 LEDGER = "d.ndjson.ledger"
 
 
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.fixture
 def hub() -> Iterator[RecordingHub]:
     """A hub that has the ids which begin with ``bad`` fail, until it is told otherwise."""
