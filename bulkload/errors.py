@@ -14,7 +14,7 @@ A record's bad data is never an exception: it is a `Flaw` or an `Answer`, and en
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import UnionType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Never
 
 # The exit code of a failure that is nobody's but the code's own: a bug, with its traceback.
 BUG = 6
@@ -69,6 +69,11 @@ def as_one_failure() -> Iterator[None]:
     except BaseExceptionGroup as group:
         failure = group.exceptions[0]
         raise failure from failure.__cause__
+
+
+async def raised(failure: Exception) -> Never:
+    """A task that ends its group with a failure which a callback met: nobody waits for what that raises."""
+    raise failure
 
 
 def require(flag: str, value: object, types: type | UnionType, holds: Callable[[Any], bool], words: str) -> None:

@@ -1,10 +1,11 @@
-"""How a process of ours runs: its event loop, how rarely its memory is looked through, and on how many cores."""
+"""How a process of ours runs: its event loop, how rarely its memory is looked through, on what cores and modules."""
 
 import asyncio
 import gc
 import os
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 if sys.platform == "win32":
@@ -33,3 +34,8 @@ def usable_cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def import_path() -> str:
+    """The path of this process, so that a child finds the very modules that its parent runs."""
+    return os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)

@@ -17,9 +17,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Never, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from bulkload.errors import Halt
+from bulkload.errors import Halt, raised
 from bulkload.pace import OF_FAILURE, OF_OUTAGE, TO_REACH, Pace, Pauses
 from bulkload.record import Carried, Outcome
 from bulkload.retry import (
@@ -166,11 +166,6 @@ class Upload(Generic[C]):
         """Records that could leave at once, for all that the upload knows."""
         return len(self._ready)
 
-    @property
-    def is_resting(self) -> bool:
-        """Whether most of what is in hand waits for its time: a few that rest keep nobody from sending others."""
-        return 2 * len(self._resting) > self._count
-
     def holds(self, id: str) -> bool:  # noqa: A002
         """Whether a record of this id is in hand."""
         return id in self._waiting or id in self._flying
@@ -282,7 +277,8 @@ class Upload(Generic[C]):
                 record.token = token
                 self._transport.send(record, token, self)
         self._is_bound = False
-        self._pacer.idle(now, is_resting=self.is_resting)
+        # A few that rest keep nobody from sending others, if there were any.
+        self._pacer.idle(now, is_resting=2 * len(self._resting) > self._count)
 
     def _look_again(self, delay: float) -> None:
         if delay == math.inf:
@@ -359,7 +355,7 @@ class Upload(Generic[C]):
             return
         self._is_broken = True
         self.stop_sending()
-        self._tasks.create_task(_raised(failure))
+        self._tasks.create_task(raised(failure))
 
     def _conclude(self, record: C, answer: Answer, now: float) -> None:
         """Turn an answer into the record's end or its next try."""
@@ -519,7 +515,3 @@ class Upload(Generic[C]):
 def _ending(outcome: Outcome, answer: Answer, judgment: Judgment, latency: float) -> Ending:
     """An end that people will look into."""
     return Ending(outcome, answer.status or None, latency, judgment.reason, answer.tracking_id)
-
-
-async def _raised(failure: Exception) -> Never:
-    raise failure

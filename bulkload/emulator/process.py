@@ -13,6 +13,7 @@ from typing import IO, Self
 
 from bulkload.errors import InputError
 from bulkload.hub import Hub
+from bulkload.process import import_path
 
 # A start takes half a second; a machine on its knees may need many times that.
 _START_WITHIN = 30.0
@@ -88,7 +89,7 @@ class _Child:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=said,
-                env=os.environ | {"PYTHONPATH": _import_path()},
+                env=os.environ | {"PYTHONPATH": import_path()},
                 start_new_session=True,
             )
         except BaseException as exc:
@@ -131,8 +132,3 @@ class _Child:
     def _last_words(self) -> str:
         lines = self._words().strip().splitlines()
         return lines[-1] if lines else "it ended without a word"
-
-
-def _import_path() -> str:
-    """Return the path of this process, so that the child finds the very modules that its parent runs."""
-    return os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)

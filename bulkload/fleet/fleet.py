@@ -9,9 +9,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Never, Protocol
+from typing import Protocol
 
-from bulkload.errors import Halt
+from bulkload.errors import Halt, raised
 from bulkload.fleet.claims import Claims, Turn, unpacked
 from bulkload.fleet.leasing import LASTS, LATENESS, Leasing
 from bulkload.fleet.member import Member
@@ -422,7 +422,7 @@ class Fleet:
         if not self._is_broken:
             self._is_broken = True
             self.stop_sending()
-            self._tasks.create_task(_raised(failure))
+            self._tasks.create_task(raised(failure))
 
 
 def _in_hand(member: Member) -> int:
@@ -432,7 +432,3 @@ def _in_hand(member: Member) -> int:
 def _key(parcel: Parcel, terms: Terms) -> int:
     """The ledger's key of a parcel's first record."""
     return (parcel.source << POSITION_BITS) + terms.first
-
-
-async def _raised(failure: Exception) -> Never:
-    raise failure

@@ -8,10 +8,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from bulkload.errors import Halt
 from bulkload.fleet.messages import Channel, FromUploader, Message
+from bulkload.process import import_path
 from bulkload.source.reading import in_thread
 
 # What ends a run is told to the coordinator, which has work to do before its uploaders end.
@@ -83,12 +83,11 @@ class Member:
 def _spawned(descriptor: int) -> subprocess.Popen[bytes]:
     # -P, or a file of the current folder could stand in for a module of Python's own.
     command = (sys.executable, "-P", "-m", "bulkload.fleet", str(descriptor))
-    path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     # What is blocked here stays so in the child: a service manager sends its signals to all processes of a job.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         return subprocess.Popen(  # noqa: S603 - our own interpreter, and nothing of anybody else's
-            command, stdin=subprocess.DEVNULL, pass_fds=[descriptor], env=os.environ | {"PYTHONPATH": path}
+            command, stdin=subprocess.DEVNULL, pass_fds=[descriptor], env=os.environ | {"PYTHONPATH": import_path()}
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import msgspec
 
 from bulkload.client import transport_for
-from bulkload.errors import BulkloadError, Halt, InputError, as_one_failure
+from bulkload.errors import BulkloadError, Halt, InputError, as_one_failure, raised
 from bulkload.fleet.claims import Turn, digest, packed
 from bulkload.fleet.leases import LeasedPace
 from bulkload.fleet.messages import (
@@ -178,7 +178,7 @@ class Uploader:
             # A user's function raised it; it would end the loop, as it does where there is one process.
             self._channel.send(Halted(128 + signal.SIGINT, "a user's function raised KeyboardInterrupt"))
         except Exception as exc:  # noqa: BLE001 - a bug: nobody waits for what a callback raises
-            self._tasks.create_task(_raised(exc))
+            self._tasks.create_task(raised(exc))
 
     def _lose(self) -> None:
         """The coordinator is gone: nothing that happens here would be kept."""
@@ -462,10 +462,6 @@ class Uploader:
         self._told = replace(requests)
         self._rows, self._settled, self._finished, self._released = [], [], [], []
         pace.events, pace.given_back = [], 0
-
-
-async def _raised(failure: Exception) -> Never:
-    raise failure
 
 
 def _flaw(broken: list[Any]) -> Flaw:
