@@ -22,8 +22,11 @@ import bulkload
 from bulkload.fleet.claims import Claims, Turn, digest, packed, unpacked
 from bulkload.fleet.leases import LeasedPace
 from bulkload.fleet.messages import Failed, Lease, Taken, Throttled
+from bulkload.fleet.parcel import Parcel
 from bulkload.load import Loader, Settings
 from bulkload.reading import Reading
+from bulkload.source import START, Place
+from bulkload.source.lines import Chunk, Unsplit
 from tests.moods import Moods, last_valid, shuffled
 from tests.processes import (
     BULKLOAD,
@@ -466,6 +469,14 @@ def test_digests_are_the_same_there_and_here() -> None:
     ids = ["a", "é", "0" * 900]
     assert unpacked(packed(map(digest, ids))) == {digest(id_) for id_ in ids}
     assert digest("a") == 0xE6C632B61E964E1F
+
+
+def test_a_parcel_is_told_of_without_splitting_its_lines() -> None:
+    parcel = Parcel(0, Unsplit(Chunk(b"{}\n{}\n", START, Place(6, 3))), START)
+    assert repr(parcel) == "<Parcel -1 of source 0, from line 1>"
+    assert parcel.batch.text == b"{}\n{}\n"
+    assert len(parcel.batch.data) == 2
+    assert parcel.batch.text is None
 
 
 class TestALease:

@@ -77,7 +77,7 @@ class Fleet:
     """Uploaders, each in a process of its own, from `start` to `close`.
 
     `pacer` paces the sum of them. A bug, here or in an uploader, ends the group `tasks`; `stop` is called where the hub
-    refuses the whole run. `ship` takes source objects, `drain` waits until all of them are settled.
+    refuses the whole run. `ship` takes parcels, `drain` waits until all of them are settled.
     """
 
     def __init__(
@@ -394,20 +394,13 @@ class Fleet:
 
     async def _replace(self, member: Member) -> None:
         """Let another uploader take over what one left that is gone."""
-        pid = member.pid
         status = await member.end()
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        unread = next((parcel for parcel in self._left if parcel.claim is None), None)
-        where = f", reading lines {unread.start.line} to {unread.batch.end.line - 1}" if unread is not None else ""
         if self._is_stopping:
             return
-        if self._lost > MOST_LOST + self._number:
-            self._stop(
-                Halt.exit_code, f"processes that were to send end one after the other: the last one {how}{where}"
-            )
-            return
-        log.warning("uploader %d %s: another one takes over what it had in hand", pid, how)
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         try:
+            self._require_lasting(how)
+            log.warning("uploader %d %s: another one takes over what it had in hand", member.pid, how)
             await self._hire()
         except Halt as exc:
             self._stop(exc.exit_code, str(exc))
@@ -416,6 +409,14 @@ class Fleet:
             self._hand(self._left.popleft(), min(self._members, key=_in_hand))
         self._leasing.lease(self._clock())
         self._changed.set()
+
+    def _require_lasting(self, how: str) -> None:
+        """Raise `Halt` where uploaders end one after the other; it says where to look for what may end them."""
+        if self._lost <= MOST_LOST + self._number:
+            return
+        unread = next((parcel for parcel in self._left if parcel.claim is None), None)
+        where = f", reading lines {unread.start.line} to {unread.batch.end.line - 1}" if unread is not None else ""
+        raise Halt(f"processes that were to send end one after the other: the last one {how}{where}")
 
     def _break(self, failure: Exception) -> None:
         """A bug: it ends the group of tasks; of several the first is told."""

@@ -68,7 +68,8 @@ class Parcel:
         self._places: list[Place] | None = None
 
     def __repr__(self) -> str:
-        return f"<Parcel {self.number} of source {self.source}, {len(self.batch.data)} source objects>"
+        # Not how many source objects: to count them would split its lines.
+        return f"<Parcel {self.number} of source {self.source}, from line {self.start.line}>"
 
     @property
     def is_over(self) -> bool:
@@ -86,9 +87,15 @@ class Parcel:
         return rest
 
     def settle(self) -> None:
-        """All its records that may be sent are settled: it need not be shipped again."""
+        """All its records that may be sent are settled: it need not be shipped again.
+
+        It may be kept for long behind an earlier one of which a record rests, and thousands like it.
+        """
+        assert self.claim is not None
         self._is_settled = True
         self.batch = Batch((), (), (), self.batch.end)
+        self.claim.digests, self.claim.places, self.claim.notes = b"", None, []
+        self._places = self._objects = None
 
     def object_of(self, place: int) -> tuple[Datum, Place]:
         """The source object that a record came from, and where it begins."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from bulkload.dead_letters import DeadLetters, put_aside, stem_of
 from bulkload.errors import BUG, InputError
@@ -14,12 +14,12 @@ from bulkload.hub import Hub
 from bulkload.ledger import Ledger, Run, State
 from bulkload.ledger.ledger import aside
 from bulkload.ledger.lock import held
-from bulkload.load.carriage import InProcess, InProcesses
+from bulkload.load.in_process import InProcess
 from bulkload.load.job import Job, nothing_done
 from bulkload.load.recipe import recipe
 from bulkload.load.settings import Flags, Settings
-from bulkload.load.shipped import Shipped
 from bulkload.load.taken import Taken
+from bulkload.load.unsettled import Standing
 from bulkload.process import usable_cores
 from bulkload.reading import Reading
 from bulkload.report import Summary, summarize
@@ -99,20 +99,27 @@ class Loader(Job):
             return nothing_done(summarize(state, ledger=self._path))
         log.info("%s: %s", self._named(), _begins(state))
         dead_letters = DeadLetters(stem_of(self._path), self._sources, encoding=self._reading.layout.encoding)
-        given: dict[str, Any] = {
+        standing: Standing = {
             "ledger": ledger,
             "state": state,
             "dead_letters": dead_letters,
             "limit": self._settings.limit,
         }
-        settings, hub = self._settings, self._hub
-        if self._processes == 1:
-            taken = Taken(self._sources, intake=self._intake, **given)
-            carriage = InProcess(hub, settings)
-            return await self._carry_out(ledger, state, taken, carriage, dead_letters, resume=self._resume)
-        shipped = Shipped(self._sources, **given)
+        if self._processes > 1:
+            return await self._in_processes(standing)
+        taken = Taken(self._sources, intake=self._intake, **standing)
+        carriage = InProcess(self._hub, self._settings)
+        return await self._carry_out(ledger, state, taken, carriage, dead_letters, resume=self._resume)
+
+    async def _in_processes(self, standing: Standing) -> Summary:
+        # Here, since the start of a load in one process need not pay 7 ms for them.
+        from bulkload.load.in_processes import InProcesses  # noqa: PLC0415
+        from bulkload.load.shipped import Shipped  # noqa: PLC0415
+
+        shipped = Shipped(self._sources, **standing)
         mapping = self._intake.fingerprint
-        fleet = InProcesses(self._processes, hub, settings, self._reading, shipped, mapping=mapping)
+        fleet = InProcesses(self._processes, self._hub, self._settings, self._reading, shipped, mapping=mapping)
+        ledger, state, dead_letters = standing["ledger"], standing["state"], standing["dead_letters"]
         return await self._carry_out(ledger, state, shipped, fleet, dead_letters, resume=self._resume)
 
     def _skipped(self, before: State) -> int:

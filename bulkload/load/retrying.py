@@ -13,7 +13,7 @@ from bulkload.errors import InputError
 from bulkload.hub import Hub
 from bulkload.ledger import Ledger, State, read_state
 from bulkload.ledger.lock import held
-from bulkload.load.carriage import InProcess
+from bulkload.load.in_process import InProcess
 from bulkload.load.job import Job, nothing_done
 from bulkload.load.recipe import api_version_of, reading_of, sources_of
 from bulkload.load.retried import Plan, Retried, plan

@@ -3,14 +3,14 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, aclosing, closing
-from typing import Any
+from typing import Unpack
 
 from bulkload.errors import Stop
 from bulkload.fleet import Claim, Fleet, Parcel, Settled, Terms
 from bulkload.ledger import ACCEPTED_COLUMNS, LATENCY_COLUMN, Mark, Value
 from bulkload.load.graves import Graves
 from bulkload.load.session import LiveSession
-from bulkload.load.unsettled import Passing, Unsettled, batches_of
+from bulkload.load.unsettled import Passing, Standing, Unsettled, batches_of
 from bulkload.record import Origin, Outcome, Record, Settlement
 from bulkload.source import START, Batch, Place, Source
 
@@ -21,8 +21,8 @@ class Shipped(Unsettled[Fleet]):
     A parcel's records have their positions once it was read and all parcels before it were.
     """
 
-    def __init__(self, sources: Sequence[Source], **others: Any) -> None:
-        super().__init__(sources, **others)
+    def __init__(self, sources: Sequence[Source], **standing: Unpack[Standing]) -> None:
+        super().__init__(sources, **standing)
         self._session: LiveSession[Fleet]
         self._ways: dict[int, _Way] = {}
         self._open = ExitStack()

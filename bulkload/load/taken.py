@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing, closing
 from itertools import groupby
-from typing import Any
+from typing import Unpack
 
 from bulkload.installation import Flaw, Installation
 from bulkload.ledger import Checkpoint, Mark
 from bulkload.load.session import LiveSession
-from bulkload.load.unsettled import Passing, Unsettled, batches_of
+from bulkload.load.unsettled import Passing, Standing, Unsettled, batches_of
 from bulkload.mapping import Intake
 from bulkload.record import Origin, Outcome, Record, Settlement
 from bulkload.source import START, Broken, Place, Source
@@ -20,8 +20,8 @@ from bulkload.upload import Upload
 class Taken(Unsettled[Upload[Record]]):
     """Records are read, mapped and checked one by one, and handed to an upload in this process."""
 
-    def __init__(self, sources: Sequence[Source], *, intake: Intake, **others: Any) -> None:
-        super().__init__(sources, **others)
+    def __init__(self, sources: Sequence[Source], *, intake: Intake, **standing: Unpack[Standing]) -> None:
+        super().__init__(sources, **standing)
         self._intake = intake
         self._checkpoints: dict[int, Checkpoint] = {}
 

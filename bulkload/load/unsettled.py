@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, closing
 from functools import partial
-from typing import Generic
+from typing import Generic, TypedDict
 
 from bulkload.dead_letters import DeadLetters
 from bulkload.errors import Halt, Stop
@@ -20,6 +20,15 @@ from bulkload.source import Batch, Place, Source
 from bulkload.source.reading import in_thread
 
 log = logging.getLogger("bulkload")
+
+
+class Standing(TypedDict):
+    """Where a run stands, as every supply of it has to know; see `Unsettled`."""
+
+    ledger: Ledger
+    state: State
+    dead_letters: DeadLetters
+    limit: int | None
 
 
 class Unsettled(ABC, Generic[K]):
