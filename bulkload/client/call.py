@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from bulkload.client.connections import Connections
 from bulkload.client.tasks import TaskTransport
 from bulkload.hub import Hub
 from bulkload.record import Carried
@@ -67,7 +66,7 @@ class CallTransport(TaskTransport[Call]):
     ) -> None:
         # One more byte tells that there is more.
         kept = LARGEST_ANSWER + 1
-        super().__init__(Connections(hub, limit=connections, ca_file=ca_file, kept=kept, answer_timeout=answer_timeout))
+        super().__init__(hub, limit=connections, ca_file=ca_file, kept=kept, answer_timeout=answer_timeout)
         self._base = hub.url
         self._api_version = api_version
 

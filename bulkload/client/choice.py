@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from bulkload.client.connections import proxy_of
+from bulkload.client.proxy import proxy_of
 from bulkload.client.transport import AiohttpTransport
 from bulkload.errors import InputError
 from bulkload.hub import Hub

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
+from bulkload.client.proxy import proxy_of
 from bulkload.hub import Hub
 from bulkload.wire import ANSWER_TIMEOUT, CONNECT_TIMEOUT, KEPT_OF_BODY, Answer, Fault, trusting, words_of
 
@@ -103,11 +103,3 @@ def _words(exc: Exception, fault: Fault) -> str:
             return os.strerror(exc.errno)
     cause = getattr(exc, "os_error", None) or getattr(exc, "certificate_error", None) or exc
     return words_of(cause)
-
-
-def proxy_of(hub: Hub) -> URL | None:
-    """The proxy that the environment names for the hub, looked up once rather than for each request."""
-    if hub.is_loopback:
-        return None
-    proxy = getproxies().get(hub.scheme)
-    return URL(proxy) if proxy and not proxy_bypass(hub.host) else None

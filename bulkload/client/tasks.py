@@ -2,9 +2,9 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from bulkload.client.connections import Connections
+from bulkload.hub import Hub
 from bulkload.record import Carried
 from bulkload.wire import Answer, Sender
 
@@ -12,12 +12,15 @@ C = TypeVar("C", bound=Carried)
 
 
 class TaskTransport(ABC, Generic[C]):
-    """A transport whose subclasses say by `_request` what they ask their connections."""
+    """A transport whose subclasses say by `_request` what they ask their connections; `options` are those of these."""
 
     name = "aiohttp"
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    def __init__(self, hub: Hub, **options: Any) -> None:
+        # 0.1 s of a start, for the runs that need it: most loads do not.
+        from bulkload.client.connections import Connections  # noqa: PLC0415
+
+        self._connections = Connections(hub, **options)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from bulkload.client.connections import Connections
 from bulkload.client.settings import API_VERSION
 from bulkload.client.tasks import TaskTransport
 from bulkload.hub import Hub
@@ -22,7 +21,7 @@ class AiohttpTransport(TaskTransport[Record]):
         ca_file: Path | None = None,
         answer_timeout: float = ANSWER_TIMEOUT,
     ) -> None:
-        super().__init__(Connections(hub, limit=connections, ca_file=ca_file, answer_timeout=answer_timeout))
+        super().__init__(hub, limit=connections, ca_file=ca_file, answer_timeout=answer_timeout)
         self._base = f"{hub.url}/installations/"
         self._query = f"?api-version={api_version}"
         self._headers = {"Content-Type": "application/json", "x-ms-version": api_version}

@@ -12,7 +12,6 @@ from pathlib import Path
 from bulkload import process
 from bulkload.emulator.behaviour import Behaviour
 from bulkload.emulator.dialect import DIALECT
-from bulkload.emulator.server import Emulator
 
 _STDIN = 0
 
@@ -42,6 +41,9 @@ async def serve(program: Program) -> None:
     `InputError` where the hub's name, the port or the file is of no use, and `Halt` where the file cannot be written
     any more.
     """
+    # Over aiohttp, which costs a start 0.1 s: other commands know this program by its flags only.
+    from bulkload.emulator.server import Emulator  # noqa: PLC0415
+
     emulator = Emulator(
         hub=program.hub,
         port=program.port,

@@ -18,9 +18,10 @@ from typing import Self
 from aiohttp import hdrs, web
 
 from bulkload.emulator.access import KEY, LISTEN_KEY, LISTEN_POLICY, POLICY
-from bulkload.emulator.answers import Answer, Envelope
+from bulkload.emulator.answers import Answer
 from bulkload.emulator.behaviour import Behaviour, Fault
 from bulkload.emulator.dialect import DIALECT, DIALECTS
+from bulkload.emulator.envelope import Envelope
 from bulkload.emulator.page import View, platforms, response
 from bulkload.emulator.service import Service
 from bulkload.emulator.statistics import Requests

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol, cast
 
-import aiohttp
-
 from bulkload.errors import BulkloadError, InputError
 from bulkload.source.breaking import BROKEN
 from bulkload.source.compression import MAGIC_BYTES, beginning
@@ -173,6 +171,9 @@ def _file_system(address: str) -> tuple[FileSystem, str]:
         raise InputError(f"source {name} has an address of an unknown kind, {scheme}://; check it")
     options: dict[str, object] = {}
     if address.startswith(_WEB):
+        # 0.1 s of a start, for those that need it.
+        import aiohttp  # noqa: PLC0415
+
         # Its own limit of five minutes for a whole file would break a long run off.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_READ)
         options = {"client_kwargs": {"timeout": timeout, "trust_env": True}}
@@ -231,7 +232,9 @@ def _translated() -> Iterator[None]:
 
 def _words(exc: BaseException) -> str:
     """What an exception says, in one line and without keys."""
-    if isinstance(exc, aiohttp.ClientResponseError):
+    from aiohttp import ClientResponseError  # noqa: PLC0415
+
+    if isinstance(exc, ClientResponseError):
         return f"the server answers {exc.status} {exc.message}"
     text = " ".join(str(exc).split()) or type(exc).__name__
     return re.sub(r"\w+://[^\s'\"]+", lambda found: printable_address(found[0]), text)
