@@ -59,11 +59,11 @@ LATENCY_COLUMN = 3
 def accepted_rows(records: Iterable[Record], latencies: Iterable[float], settled_at: float) -> list[Value]:
     """The rows of records that the hub queued: nearly all are, so they are made at once as they are written."""
     at = int(settled_at * 1000)
-    rows = [
-        ((record.origin.source << POSITION_BITS) | record.position, record.id, record.attempts, int(latency * 1e6), at)
-        for record, latency in zip(records, latencies, strict=True)
-    ]
-    return list(chain.from_iterable(rows))
+    values: list[Value] = []
+    for record, latency in zip(records, latencies, strict=True):
+        key = (record.origin.source << POSITION_BITS) | record.position
+        values += (key, record.id, record.attempts, int(latency * 1e6), at)
+    return values
 
 
 class Commit(NamedTuple):

