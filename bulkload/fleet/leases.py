@@ -8,40 +8,38 @@ from bulkload.fleet.messages import Blocked, Event, Failed, Lease, Taken, Thrott
 from bulkload.pace import Constraint, Pauses
 
 # So much is asked for ahead that no connection is idle while the next lease is on its way: what leaves in this time, in
-# seconds, and this part of what may be in flight.
+# seconds.
 AHEAD = 0.025
-PART_AHEAD = 0.25
 
-# Where nothing is leased, and only this part is still in flight of what was when it was told last, it is told at once.
+# Where nothing is leased, and only this part is still in flight of what was when it was told last, it is told soon.
 IDLE = 0.5
+
+# How soon things are told, in seconds: a report costs both sides some 50 us, as much as three records. What may slow
+# all others down is told at once; leases are made no more often than what is soon.
+AT_ONCE = 0.0
+SOON = 0.002
+BY_AND_BY = 0.01
 
 # What leaves is counted over so many seconds.
 COUNTED_OVER = 0.05
 
 
-def most_leased(processes: int, workers: int) -> int:
-    """How many requests may be leased and not ended, where each process has at most so many in flight."""
-    return int(processes * workers * (1 + PART_AHEAD))
-
-
 class LeasedPace:
-    """When the next request may leave: when it was leased, and while less than `workers` are in flight.
+    """When the next request may leave: when it was leased, and while less are in flight than the leases' limit allows.
 
     The coordinator has to hear of `events`, and of so many requests that were leased and did not leave, `given_back`:
-    `tell` is called when there is any of it, and `urge` for what cannot wait. `constraint` is what keeps the next
-    request back, None where that is the lease.
+    `tell` is called when there is any of it, with how soon. `constraint` is what keeps the next request back, None
+    where that is the lease.
     """
 
-    def __init__(
-        self, *, workers: int, is_capped: bool, now: float, tell: Callable[[], None], urge: Callable[[], None]
-    ) -> None:
+    def __init__(self, *, is_capped: bool, now: float, tell: Callable[[float], None]) -> None:
         self.wait = math.inf
         self.events: list[Event] = []
         self.given_back = 0
         self.constraint: Constraint | None = None
-        self._workers = workers
+        # The first request leaves alone.
+        self._limit = 1
         self._tell = tell
-        self._urge = urge
         self._leases: deque[_Leased] = deque()
         self._received = 0
         self._in_flight = 0
@@ -56,7 +54,7 @@ class LeasedPace:
         self._now = now
 
     def __repr__(self) -> str:
-        return f"<LeasedPace, {self.in_hand} leased, {self._in_flight} of {self._workers} in flight>"
+        return f"<LeasedPace, {self.in_hand} leased, {self._in_flight} of {self._limit} in flight>"
 
     @property
     def in_hand(self) -> int:
@@ -69,15 +67,17 @@ class LeasedPace:
         if seconds >= COUNTED_OVER:
             self._rate, self._left, self._left_since = self._left / seconds, 0, now
         # Under a cap what is asked for ahead would leave later than it was let.
-        ahead = 0 if self._is_capped else int(min(self._rate * AHEAD, self._workers * PART_AHEAD))
-        wanted = min(ready, max(0, self._workers - self._in_flight) + ahead)
+        ahead = 0 if self._is_capped else int(self._rate * AHEAD)
+        wanted = min(ready, max(0, self._limit - self._in_flight) + ahead)
         self._level = self._in_flight
         return self._received + max(0, wanted - self.in_hand)
 
     def take(self, lease: Lease, now: float) -> None:
         """So many more may leave."""
+        self._limit = lease.limit
         self._received += lease.number
-        self._leases.append(_Leased(lease.at, lease.number, lease.at + lease.lasts))
+        if lease.number:
+            self._leases.append(_Leased(lease.at, lease.number, lease.at + lease.lasts))
         self._let_lapse(now)
 
     def recall(self) -> None:
@@ -85,28 +85,28 @@ class LeasedPace:
         if self._leases:
             self.given_back += self.in_hand
             self._leases.clear()
-            self._tell()
+            self._tell(BY_AND_BY)
 
     def _let_lapse(self, now: float) -> None:
         while self._leases and self._leases[0].until < now:
             self.given_back += self._leases.popleft().number
-            self._tell()
+            self._tell(BY_AND_BY)
 
     # What the upload asks and tells.
 
     def room(self, now: float) -> int:
         self._now = now
         self._let_lapse(now)
-        if self._in_flight >= self._workers:
+        if self._in_flight >= self._limit:
             self.constraint = "in flight"
             return 0
         if not self._leases:
             self.constraint = None
             if self._in_flight <= self._level * IDLE:
                 # Much was answered since the coordinator heard of it last.
-                self._urge()
+                self._tell(SOON)
             return 0
-        return min(self._workers - self._in_flight, self._leases[0].number)
+        return min(self._limit - self._in_flight, self._leases[0].number)
 
     def leave(self, number: int = 1) -> None:
         lease = self._leases[0]
@@ -133,24 +133,24 @@ class LeasedPace:
             last.number += number
         else:
             self.events.append(Taken(at, number, latency))
-            self._tell()
+            self._tell(BY_AND_BY)
 
     def throttled(self, left: float, now: float, retry_after: float | None = None, *, is_its_own: bool = False) -> None:  # noqa: ARG002
         self.events.append(Throttled(self._ended(left), retry_after, is_its_own))
         if is_its_own:
-            self._tell()
+            self._tell(BY_AND_BY)
         else:
-            self._urge()
+            self._tell(AT_ONCE)
             # They would be refused as well.
             self.recall()
 
     def failed(self, left: float, now: float, retry_after: float | None = None) -> None:  # noqa: ARG002
         self.events.append(Failed(self._ended(left), retry_after))
-        self._tell()
+        self._tell(BY_AND_BY)
 
     def block(self, now: float, pauses: Pauses) -> None:  # noqa: ARG002
         self.events.append(Blocked(*pauses))
-        self._urge()
+        self._tell(AT_ONCE)
         self.recall()
 
     def _ended(self, left: float, number: int = 1) -> float:

@@ -23,6 +23,8 @@ SHORTEST = 0.002
 class Leasing:
     """Leases to `members`, whoever these are at a time; a lease is used within `lasts` seconds.
 
+    What may be in flight in all is shared out to those that have something to send, apart from what is leased: while
+    the hub answers at once, a request that is answered makes room for the next one without a word.
     `is_accepted` says whether the hub has accepted something in the run's life; `broke` is told of a bug in a timer's
     call.
     """
@@ -75,6 +77,8 @@ class Leasing:
             self._pacer.take_again(member.lapsed)
             member.out += member.lapsed
             member.lapsed = 0
+        if report.constraint == "in flight":
+            self._pacer.bind()
         if report.given_back:
             member.out -= report.given_back
             self._pacer.give_back(report.given_back)
@@ -125,9 +129,9 @@ class Leasing:
         if self._is_stopping:
             return
         pacer = self._pacer
-        leases: dict[Member, int] = {}
+        leases = dict.fromkeys(self._limited(), 0)
         while waiting := [member for member in self._members if member.wants > 0]:
-            room = pacer.room(now)
+            room = pacer.paced(now)
             if not room:
                 if pacer.wait != math.inf:
                     self._look_again(pacer.wait)
@@ -144,12 +148,28 @@ class Leasing:
         else:
             self._constrain(now)
         for member, number in leases.items():
-            member.say(Lease(now, number, self._lasts, self._is_reached, self._is_accepted))
+            member.say(Lease(now, number, self._lasts, member.limit, self._is_reached, self._is_accepted))
+
+    def _limited(self) -> list[Member]:
+        """Share out what may be in flight; returns those that have to be told of a new limit."""
+        busy = self._busy
+        share, over = divmod(self._pacer.limit, len(busy))
+        changed = []
+        for number, member in enumerate(busy):
+            limit = max(1, share + (number < over))
+            if limit != member.limit:
+                member.limit = limit
+                changed.append(member)
+        return changed
+
+    @property
+    def _busy(self) -> list[Member]:
+        """Those that have something in hand; all, where nobody has."""
+        return [member for member in self._members if member.in_hand] or self._members
 
     def _constrain(self, now: float) -> None:
         """It is not the pacer that keeps requests back: what most of the uploaders say that have something in hand."""
-        busy = [member for member in self._members if member.in_hand] or self._members
-        constraints = [member.constraint for member in busy if member.constraint is not None]
+        constraints = [member.constraint for member in self._busy if member.constraint is not None]
         if constraints:
             constraint = max(constraints, key=constraints.count)
             if constraint == "in flight":

@@ -21,9 +21,9 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Member:
     """A running uploader. `hear` is called with all that it says, `lose` when it is gone.
 
-    `leased` counts the requests that were ever leased to it, `asked` those that it could have used; `out` are those
-    leased of which nothing was heard yet, `lapsed` those that were taken back because it has fallen silent. `in_hand`
-    are the records of its parcels that are not settled.
+    `leased` counts the requests that were ever leased to it, `asked` those that it could have used, and `limit` is how
+    many it was told that it may have in flight; `out` are those leased of which nothing was heard yet, `lapsed` those
+    that were taken back because it has fallen silent. `in_hand` are the records of its parcels that are not settled.
     """
 
     def __init__(self, hear: "Callable[[Member, FromUploader], None]", lose: "Callable[[Member], None]") -> None:
@@ -32,6 +32,7 @@ class Member:
         self.in_hand = 0
         self.asked = 0
         self.leased = 0
+        self.limit = 0
         self.out = 0
         self.lapsed = 0
         self.heard_at = math.inf

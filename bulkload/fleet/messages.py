@@ -89,13 +89,14 @@ class Watch(Message):
 class Lease(Message):
     """So many requests may leave, within `lasts` seconds after it was made: what is left of it then is given back.
 
-    `is_reached` says that the hub has answered in this session, `is_accepted` that it has accepted something in the
-    run's life.
+    `limit` is how many may be in flight from now on, whatever was leased. `is_reached` says that the hub has answered
+    in this session, `is_accepted` that it has accepted something in the run's life.
     """
 
     at: float
     number: int
     lasts: float
+    limit: int
     is_reached: bool
     is_accepted: bool
 

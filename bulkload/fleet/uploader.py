@@ -18,7 +18,7 @@ import msgspec
 from bulkload.client import transport_for
 from bulkload.errors import BulkloadError, Halt, InputError, as_one_failure, raised
 from bulkload.fleet.claims import Turn, digest, packed
-from bulkload.fleet.leases import LeasedPace
+from bulkload.fleet.leases import BY_AND_BY, LeasedPace
 from bulkload.fleet.messages import (
     Broke,
     Cease,
@@ -53,11 +53,7 @@ from bulkload.source.lines import Chunk, split
 from bulkload.upload import Ending, Requests, Upload
 from bulkload.wire import Transport
 
-# Reports are made this often, in seconds: one costs both sides some 50 us, as much as three records. What may slow all
-# others down is told at once.
-REPORT_EVERY = 0.01
-
-# One that has nothing to tell says so: that it is there.
+# One that has nothing to tell says so, this often: that it is there.
 REPORT_AT_LEAST = 0.25
 
 # A parcel ends after the source object that gives it so many records: with some mappings one gives thousands.
@@ -142,8 +138,8 @@ class Uploader:
         self._released: list[Turn] = []
         self._told = Requests()
         self._timer: asyncio.TimerHandle | None = None
-        self._is_told = False
-        self._is_urgent = False
+        # How soon it was to be made.
+        self._within = math.inf
 
     def __repr__(self) -> str:
         return f"<Uploader with {len(self._parcels)} parcels>"
@@ -190,9 +186,7 @@ class Uploader:
         if self._intake.fingerprint != work.mapping:
             raise InputError("the mapping has changed since the run began; run it again with a mapping that stays")
         ca_file = Path(work.ca_file) if work.ca_file is not None else None
-        self._pace = LeasedPace(
-            workers=work.workers, is_capped=work.is_capped, now=now, tell=self._tell, urge=self._urge
-        )
+        self._pace = LeasedPace(is_capped=work.is_capped, now=now, tell=self._tell)
         self._transport = transport_for(
             work.hub, work.transport, connections=work.workers, api_version=work.api_version, ca_file=ca_file
         )
@@ -418,26 +412,17 @@ class Uploader:
 
     # Reports.
 
-    def _tell(self) -> None:
-        """There is something to report, by and by."""
-        if not self._is_told:
-            self._is_told = True
-            self._report_in(REPORT_EVERY)
-
-    def _urge(self) -> None:
-        """There is something to report at once."""
-        if not self._is_urgent:
-            self._is_urgent = True
-            asyncio.get_running_loop().call_soon(self._report)
-
-    def _report_in(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._report)
+    def _tell(self, within: float = BY_AND_BY) -> None:
+        """There is something to report within so many seconds."""
+        if within < self._within:
+            self._within = within
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(within, self._report)
 
     def _report(self) -> None:
-        self._is_told = self._is_urgent = False
-        self._report_in(REPORT_AT_LEAST)
+        self._within = math.inf
+        self._tell(REPORT_AT_LEAST)
         pace, upload, told = self._pace, self._upload, self._told
         requests = upload.requests
         self._channel.send(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bulkload.client import transport_for
 from bulkload.client.open_files import connections_within_limit
-from bulkload.fleet import LATENESS, Books, Fleet, Work, most_leased
+from bulkload.fleet import LATENESS, Books, Fleet, Work
 from bulkload.hub import Hub
 from bulkload.load.session import LiveSession
 from bulkload.load.settings import Settings
@@ -31,9 +31,7 @@ class InProcesses:
         self._books = books
         self._fleet: Fleet | None = None
         self._workers = connections_within_limit(settings.workers)
-        self.pacer = Pacer(
-            cap=settings.rate, workers=most_leased(number, self._workers), now=time.monotonic(), lateness=LATENESS
-        )
+        self.pacer = Pacer(cap=settings.rate, workers=number * self._workers, now=time.monotonic(), lateness=LATENESS)
         ca_file = Path(settings.ca_file).absolute() if settings.ca_file is not None else None
         self._ca_file = str(ca_file) if ca_file is not None else None
         # Nothing is sent over it: what cannot be used is refused here, before there are others.

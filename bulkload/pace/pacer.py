@@ -46,21 +46,34 @@ class Pacer:
         """What the hub takes, in requests per second; None while it has refused nothing."""
         return self._rate.ceiling
 
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight."""
+        return self._concurrency.limit
+
+    def bind(self) -> None:
+        """The limit of what is in flight kept a request back."""
+        self._concurrency.bind()
+
     def room(self, now: float) -> int:
         """How many requests may leave now; with 0, `wait` tells when to look again."""
-        rate, limit = self._rate, self._concurrency.limit
-        in_flight = rate.in_flight
-        if in_flight >= limit:
-            self._concurrency.bind()
+        left = self.limit - self._rate.in_flight
+        if left <= 0:
+            self.bind()
             return self._full("in flight", now, math.inf)
-        if in_flight >= rate.most_in_flight:
+        return min(left, self.paced(now))
+
+    def paced(self, now: float) -> int:
+        """How many may leave now for all but the limit of what is in flight: whoever asks this heeds that himself."""
+        rate = self._rate
+        if rate.in_flight >= rate.most_in_flight:
             return self._full("throttling" if rate.is_throttled else "ramp", now, math.inf)
         if delay := rate.delay(now):
             return self._full("throttling" if rate.is_throttled else "ramp", now, delay)
         if self._cap is not None:
             delay = self._cap.delay()
             return self._full("cap", now, delay) if delay else 1
-        return min(limit - in_flight, rate.room)
+        return rate.room
 
     def _full(self, constraint: Constraint, now: float, wait: float) -> int:
         self.wait = max(SHORTEST_DELAY, wait)
