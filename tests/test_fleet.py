@@ -20,10 +20,14 @@ from hypothesis import strategies as st
 
 import bulkload
 from bulkload.fleet.claims import Claims, Turn, digest, packed, unpacked
-from bulkload.fleet.leases import LeasedPace
-from bulkload.fleet.messages import Failed, Lease, Taken, Throttled
+from bulkload.fleet.leases import AHEAD, AT_ONCE, BY_AND_BY, SOON, LeasedPace
+from bulkload.fleet.leasing import Leasing
+from bulkload.fleet.member import Member
+from bulkload.fleet.messages import Failed, Lease, Message, Report, Taken, Throttled
 from bulkload.fleet.parcel import Parcel
 from bulkload.load import Loader, Settings
+from bulkload.pace import Pacer
+from bulkload.pace.concurrency import FIRST
 from bulkload.reading import Reading
 from bulkload.source import START, Place
 from bulkload.source.lines import Chunk, Unsplit
@@ -481,20 +485,19 @@ def test_a_parcel_is_told_of_without_splitting_its_lines() -> None:
 
 class TestALease:
     @pytest.fixture
-    def told(self) -> list[str]:
+    def told(self) -> list[float]:
         return []
 
-    def pace(self, told: list[str], *, is_capped: bool = False) -> LeasedPace:
-        return LeasedPace(
-            workers=8, is_capped=is_capped, now=0.0, tell=lambda: told.append("tell"), urge=lambda: told.append("urge")
-        )
+    def pace(self, told: list[float], *, is_capped: bool = False) -> LeasedPace:
+        return LeasedPace(is_capped=is_capped, now=0.0, tell=told.append)
 
-    def test_lets_leave_what_was_leased_and_says_which_lease_it_was(self, told: list[str]) -> None:
+    def test_lets_leave_what_was_leased_and_says_which_lease_it_was(self, told: list[float]) -> None:
         pace = self.pace(told)
         assert pace.room(0.0) == 0
-        assert told == ["urge"]
-        assert pace.asks(20, 0.0) == 8
-        pace.take(Lease(100.0, 3, 1.0, True, False), 0.0)
+        assert told == [SOON]
+        # The first request leaves alone.
+        assert pace.asks(20, 0.0) == 1
+        pace.take(_lease(3, at=100.0), 0.0)
         assert pace.room(0.1) == 3
         pace.leave(3)
         pace.taken(0.1, 0.225)
@@ -503,49 +506,129 @@ class TestALease:
         assert pace.events == [Taken(100.0, 2, 0.25), Failed(100.0, None)]
         assert pace.asks(20, 0.5) == 11
 
-    def test_that_is_not_used_in_time_is_given_back(self, told: list[str]) -> None:
+    def test_lets_no_more_be_in_flight_than_it_says_whatever_was_leased(self, told: list[float]) -> None:
         pace = self.pace(told)
-        pace.take(Lease(0.0, 5, 1.0, True, False), 0.5)
+        pace.take(_lease(20), 0.0)
+        assert pace.room(0.0) == 8
+        pace.leave(8)
+        assert (pace.room(0.0), pace.constraint) == (0, "in flight")
+        pace.taken(0.0, 0.1, 3)
+        # A request that was answered makes room for the next one without a word.
+        assert pace.room(0.1) == 3
+        pace.take(_lease(0, limit=6), 0.1)
+        assert (pace.room(0.1), pace.in_hand) == (1, 12)
+
+    def test_that_is_not_used_in_time_is_given_back(self, told: list[float]) -> None:
+        pace = self.pace(told)
+        pace.take(_lease(5), 0.5)
         assert pace.room(1.5) == 0
         assert (pace.given_back, pace.in_hand) == (5, 0)
 
-    def test_is_given_back_where_the_hub_throttles(self, told: list[str]) -> None:
+    def test_is_given_back_where_the_hub_throttles(self, told: list[float]) -> None:
         pace = self.pace(told)
-        pace.take(Lease(0.0, 5, 1.0, True, False), 0.0)
+        pace.take(_lease(5), 0.0)
         assert pace.room(0.1) == 5
         pace.leave(1)
         pace.throttled(0.1, 0.2, 3.0)
         assert (pace.given_back, pace.room(0.2)) == (4, 0)
         assert pace.events == [Throttled(0.0, 3.0, False)]
+        assert AT_ONCE in told
 
-    def test_of_what_is_throttled_for_its_own_sake_is_kept(self, told: list[str]) -> None:
+    def test_of_what_is_throttled_for_its_own_sake_is_kept(self, told: list[float]) -> None:
         pace = self.pace(told)
-        pace.take(Lease(0.0, 5, 1.0, True, False), 0.0)
+        pace.take(_lease(5), 0.0)
         assert pace.room(0.1) == 5
         pace.leave(1)
         pace.throttled(0.1, 0.2, is_its_own=True)
         assert (pace.given_back, pace.room(0.2)) == (0, 4)
+        assert AT_ONCE not in told
 
-    @pytest.mark.parametrize(("is_capped", "asked"), [(False, 88 + 2), (True, 88)])
-    def test_is_asked_for_ahead_unless_there_is_a_cap(self, told: list[str], is_capped: bool, asked: int) -> None:
+    @pytest.mark.parametrize("is_capped", [False, True])
+    def test_is_asked_for_ahead_unless_there_is_a_cap(self, told: list[float], is_capped: bool) -> None:
         pace = self.pace(told, is_capped=is_capped)
         for number in range(10):
-            pace.take(Lease(0.0, 8, 1.0, True, False), number * 0.01)
+            pace.take(_lease(8), number * 0.01)
             assert pace.room(number * 0.01) == 8
             pace.leave(8)
             pace.taken(number * 0.01, number * 0.01 + 0.005, 8)
-        # A quarter of what may be in flight is the most.
-        assert pace.asks(100, 0.1) == asked
+        ahead = 0 if is_capped else int(8 * 10 / 0.1 * AHEAD)
+        assert pace.asks(100, 0.1) == 80 + 8 + ahead
 
-    def test_is_asked_for_at_once_where_half_of_what_was_in_flight_has_ended(self, told: list[str]) -> None:
+    def test_is_asked_for_soon_where_half_of_what_was_in_flight_has_ended(self, told: list[float]) -> None:
         pace = self.pace(told)
-        pace.take(Lease(0.0, 4, 1.0, True, False), 0.0)
+        pace.take(_lease(4), 0.0)
         assert pace.room(0.0) == 4
         pace.leave(4)
         pace.taken(0.0, 0.1)
-        assert (pace.room(0.1), told) == (0, ["tell"])
+        assert (pace.room(0.1), told) == (0, [BY_AND_BY])
         pace.taken(0.0, 0.1)
-        assert (pace.room(0.1), told) == (0, ["tell", "urge"])
+        assert (pace.room(0.1), told) == (0, [BY_AND_BY, SOON])
+
+
+class TestLeasing:
+    """What may be in flight is one number for all, shared out to those that have something to send."""
+
+    def test_shares_out_what_may_be_in_flight(self) -> None:
+        members = [_Recorded() for _ in range(3)]
+        leasing = Leasing(
+            list[Member](members),
+            Pacer(workers=100, now=0.0),
+            lasts=1.0,
+            is_accepted=False,
+            clock=lambda: 0.0,
+            broke=_raise,
+        )
+        for member in members[:2]:
+            member.in_hand = 500
+        leasing.hear(members[0], _report(asked=10), 0.0)
+        assert [(one.number, one.limit) for one in members[0].leases] == [(1, FIRST // 2)]
+        assert [(one.number, one.limit) for one in members[1].leases] == [(0, FIRST // 2)]
+        assert members[2].leases == []
+
+        members[1].in_hand = 0
+        leasing.hear(members[0], _report(asked=10), 0.1)
+        assert members[0].leases[-1].limit == FIRST
+
+
+class _Recorded(Member):
+    """A member of whom only what it is told is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _member, _message: None, lambda _member: None)
+        self.leases: list[Lease] = []
+
+    def say(self, message: Message) -> None:
+        assert isinstance(message, Lease)
+        self.leases.append(message)
+
+
+def _raise(exc: Exception) -> None:
+    raise exc
+
+
+def _report(*, asked: int) -> Report:
+    """Nothing but what is asked for."""
+    return Report(
+        rows=[],
+        settled=[],
+        finished=[],
+        released=[],
+        events=[],
+        accepted=0,
+        rejected=0,
+        throttled=0,
+        failed=0,
+        retried=0,
+        in_flight=0,
+        asked=asked,
+        given_back=0,
+        constraint=None,
+        processor=0.0,
+    )
+
+
+def _lease(number: int, *, at: float = 0.0, limit: int = 8) -> Lease:
+    return Lease(at, number, 1.0, limit, is_reached=True, is_accepted=False)
 
 
 def _given(form: str, objects: list[dict[str, str]], folder: Path) -> tuple[str, bytes]:

@@ -9,7 +9,7 @@ from bulkload.pace import Constraint, Pauses
 
 # So much is asked for ahead that no connection is idle while the next lease is on its way: what leaves in this time, in
 # seconds.
-AHEAD = 0.025
+AHEAD = 0.04
 
 # Where nothing is leased, and only this part is still in flight of what was when it was told last, it is told soon.
 IDLE = 0.5
@@ -18,7 +18,7 @@ IDLE = 0.5
 # all others down is told at once; leases are made no more often than what is soon.
 AT_ONCE = 0.0
 SOON = 0.002
-BY_AND_BY = 0.01
+BY_AND_BY = 0.02
 
 # What leaves is counted over so many seconds.
 COUNTED_OVER = 0.05
